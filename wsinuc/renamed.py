@@ -84,6 +84,7 @@ MODULES = {
     "models.variance": "models.diffusion.variance",
     "models.views": "models.features.views",
     "models.weights": "models.checkpoints.weights",
+    "render": "exports.ome_zarr.render",
     "segmenters.contacts": "separation.contacts",
     "segmenters.flooding": "separation.flooding",
     "segmenters.joining": "separation.joining",

@@ -25,6 +25,7 @@ import numpy as np
 
 from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from wsinuc.config import SegmentConfig
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Frame, Nuclei, write_nuclei
 from wsinuc.nuclei.columns import Provenance
@@ -32,7 +33,6 @@ from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measure import measure
 from wsinuc.nuclei.stains import QUPATH
 from wsinuc.nuclei.uuids import nucleus_uuids
-from wsinuc.render import render_labels
 from wsinuc.store import ResultStore
 from wsinuc.workflows.bench.meter import metered
 from wsinuc.workflows.reclassify.learn import learn_classes

@@ -26,11 +26,11 @@ from skimage.morphology import remove_small_holes, remove_small_objects
 from skimage.segmentation import watershed
 
 from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Frame, concatenate, read_nuclei, write_nuclei
 from wsinuc.nuclei.measure import measure
-from wsinuc.render import render_labels
 from wsinuc.workflows.bench.meter import typical
 
 LIMIT = 0.2

@@ -21,12 +21,12 @@ from statistics import median
 import numpy as np
 
 from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.exports.scverse.spatial import write_spatialdata
 from wsinuc.exports.scverse.table import write_anndata
 from wsinuc.grid import BlockGrid, Box, ceil_div
 from wsinuc.nuclei import Frame, Nuclei, write_nuclei
 from wsinuc.nuclei.measure import measure
-from wsinuc.render import render_labels
 from wsinuc.store import ResultStore
 from wsinuc.workflows.bench.meter import metered
 

@@ -26,7 +26,7 @@ AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"
 
 COMMAND = """
 import sys
-import wsinuc.pipeline.block, wsinuc.render, wsinuc.separation.joining, wsinuc.separation.watershed
+import wsinuc.pipeline.block, wsinuc.exports.ome_zarr.render, wsinuc.separation.joining, wsinuc.separation.watershed
 from wsinuc_cli.main import main
 main(sys.argv[2:])
 """

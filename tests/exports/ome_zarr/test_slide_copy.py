@@ -14,10 +14,10 @@ from wsinuc.errors import ConfigError
 from wsinuc.exports.ome_zarr import slide_copy
 from wsinuc.exports.ome_zarr.arrays import mean_of_four
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.pipeline.run import run_blocks
-from wsinuc.render import render_labels
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 

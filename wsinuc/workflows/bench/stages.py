@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box, ceil_div
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
-from wsinuc.render import render_labels
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.workflows.bench import ceilings
 from wsinuc.workflows.bench.config import BenchConfig

@@ -22,6 +22,7 @@ from wsinuc.config import DEFAULTS, SegmentConfig, check_config
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
 from wsinuc.exports.ome_zarr.metadata import SEMANTIC, Canvas
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
@@ -33,7 +34,6 @@ from wsinuc.nuclei.columns import Provenance
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.pipeline.stain_fit import stain_vectors
-from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.semantic.classes import map_classes
 from wsinuc.semantic.image import SemanticImage, class_areas

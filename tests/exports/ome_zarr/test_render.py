@@ -15,12 +15,12 @@ from ome_zarr_models.v05 import Image
 
 from helpers.oracle import CLASSES, OracleSegmenter, plane, scores_of
 from wsinuc.exports.ome_zarr.arrays import chunk_side, level_shapes
+from wsinuc.exports.ome_zarr.render import render_labels
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Frame, Nuclei
 from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.run import run_blocks
-from wsinuc.render import render_labels
 
 SHAPE = (1100, 700)
 
