@@ -151,13 +151,15 @@ def read_text(path: Path, expected: str, limit: int | None = None) -> str:
         content = read_bounded(path, limit)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    refusal = f"{path} is no UTF-8 text: expected {expected}; in Excel, save it as 'CSV UTF-8 (comma delimited)'"
+    # UTF-16 and pictures, which may be valid UTF-8 all the same.
     if b"\0" in content:
-        raise DataError(f"{path} is no text: expected {expected}")
+        raise DataError(refusal)
     try:
         return content.decode("utf-8-sig")
     # With letters replaced a name would be another than the one that was written.
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error
+        raise DataError(refusal) from error
 
 
 def parse_table(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -225,7 +225,7 @@ def test_files_without_labels_are_refused(one: TaughtSlide, tmp_path: Path):
     for content, says in (
         (b"x,y,class\n1,nan,a\n", r"line 2: expected a uuid, or numbers for x and y: 1, nan, a"),
         ("x,y,class\n1,2,T\xfcmor\n".encode("latin-1"), "no UTF-8 text"),
-        (b"II*\0\x08\0\0\0", "is no text"),
+        (b"II*\0\x08\0\0\0", "no UTF-8 text"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=says):

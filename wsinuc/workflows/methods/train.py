@@ -84,6 +84,7 @@ def train(
     Examples
     --------
     >>> import tempfile
+    >>> from dataclasses import replace
     >>> from pathlib import Path
     >>> import numpy as np
     >>> import wsinuc
@@ -96,7 +97,7 @@ def train(
     ...     (folder / name).mkdir()
     ...     Image.fromarray(pixels).save(folder / name / "field.png")
     >>> dataset = wsinuc.open_dataset(folder, mpp=0.5)
-    >>> config = wsinuc.NetworkTrainConfig.quick("unet", crop=32, batch=1, base=4, fit=FitConfig(steps=1, warmup=0))
+    >>> config = replace(wsinuc.NetworkTrainConfig.quick("unet"), crop=32, batch=1, base=4, fit=FitConfig(steps=1))
     >>> wsinuc.train(dataset, folder / "unet.safetensors", config, device="cpu")
     >>> wsinuc.load_segmenter(folder / "unet.safetensors", device="cpu").mpp
     0.5

@@ -19,12 +19,14 @@ from wsinuc.segmenters.tiling import check_separation
 class NetworkTrainConfig:
     """Settings of a network that segments in one pass: HoVer-Net, U-Nets, a fine-tuned denoiser.
 
-    `quick` is what trains within minutes on two cores, `paper` what the authors have published; both take changes.
+    `quick` is what trains within minutes on two cores, `paper` what the authors have published; ``dataclasses.replace``
+    changes single settings of either.
 
     Examples
     --------
+    >>> from dataclasses import replace
     >>> import wsinuc
-    >>> config = wsinuc.NetworkTrainConfig.quick("unet", mpp=0.5, crop=128)
+    >>> config = replace(wsinuc.NetworkTrainConfig.quick("unet"), mpp=0.5)
     >>> config.method, config.mpp, config.fit.steps
     ('unet', 0.5, 2000)
     """
