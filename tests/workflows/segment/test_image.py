@@ -161,7 +161,21 @@ GOOD = np.full((8, 8, 3), 200, np.uint8)
         (GOOD[None], "one by one"),
         (GOOD[..., :2], "red, green and blue"),
     ],
-    ids="none name path ragged floats 16-bit grey alpha pil-alpha empty channels-first batch two-channels".split(),
+    ids=[
+        "none",
+        "name",
+        "path",
+        "ragged",
+        "floats",
+        "16-bit",
+        "grey",
+        "alpha",
+        "pil-alpha",
+        "empty",
+        "channels-first",
+        "batch",
+        "two-channels",
+    ],
 )
 def test_what_is_no_rgb_image_is_refused_with_advice(bad: object, advice: str) -> None:
     with pytest.raises(DataError, match=rf"expected an RGB image as uint8 \(height, width, 3\), got .*{advice}"):
