@@ -307,6 +307,8 @@ def draw(groups: Mapping[str, Mapping[str, Sequence[Record]]], path: Path, y: st
             panel.errorbar(list(values), means, spread, marker="o", capsize=3, label=name)
         panel.set_title(data)
         panel.set_xscale("log", base=2)
+        # 32, not 2^5.
+        panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("annotated windows of 64 µm")
     panels[0].set_ylabel(y)
     panels[-1].legend(fontsize=7)
