@@ -122,7 +122,8 @@ def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     >>> resized(np.array([0, 10, 20, 30], np.uint8).reshape(1, 2, 2, 1).repeat(3, -1), 1).ravel()
     array([15, 15, 15], dtype=uint8)
     """
-    # As bytes: ten times as fast as through floats, and the same but for what lies half-way between two levels.
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    # Not as bytes, which PyTorch resamples ten times as fast: it rounds rows and columns one after the other, by an
+    # amount that depends on where the tile begins, and a fifth more nuclei then depend on it, too.
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     tiles = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
-    return tiles.permute(0, 2, 3, 1).numpy()
+    return tiles.round_().to(torch.uint8).permute(0, 2, 3, 1).numpy()
