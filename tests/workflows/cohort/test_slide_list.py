@@ -79,7 +79,7 @@ def test_what_spreadsheets_make_of_it_is_read(tmp_path: Path, text: str, encodin
         ("slide,mpp\n,0.25\n", "line 2: no slide"),
         ("slide,name\na.svs,../b\n", "line 2: '../b' cannot be the name"),
         ('slide\n"a.svs\n', "no proper CSV"),
-        ("slide\na\0.svs\n", "no text"),
+        ("slide\na\0.svs\n", "no UTF-8 text"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
