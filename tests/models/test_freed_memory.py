@@ -12,6 +12,15 @@ import pytest
 from wsinuc.models.freed_memory import ENVIRONMENT, environment_of_children
 
 ROOT = Path(__file__).parents[2]
+TRAINING = """
+import sys
+from pathlib import Path
+import torch
+from wsinuc.models.training.config import FitConfig
+from wsinuc.models.training.loop import fit
+model = torch.nn.Linear(1, 1)
+fit(model, lambda k: model(torch.ones(1, 1)).mean(), FitConfig(steps=1, warmup=0), state=Path(sys.argv[1]))
+"""
 COUNT = """
 import resource
 import numpy as np
@@ -60,12 +69,23 @@ def test_large_arrays_are_made_of_pages_that_are_there() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
-def test_a_training_or_a_segmenter_on_a_cpu_keeps_what_it_frees() -> None:
+def test_work_on_a_cpu_keeps_what_it_frees() -> None:
     kept, faults = run("prepare_device('cpu').type == 'cpu'")
     assert kept == "True"
     if run()[0] == "False":
         pytest.skip("another C library")
     assert faults < 1000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_training_keeps_what_it_frees_however_it_was_started(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    script = TRAINING + COUNT.replace("{keep}", "True")
+    command = [sys.executable, "-c", script, str(tmp_path / "a.state")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    if run()[0] == "False":
+        pytest.skip("another C library")
+    assert int(done.stdout.split()[1]) < 1000
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from wsinuc.errors import TrainingError
 from wsinuc.models.device_memory import out_of_memory
+from wsinuc.models.freed_memory import keep_freed_memory
 from wsinuc.models.training.config import FitConfig, part_size, training_identity
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import TrainingState, append_log, trim_log
@@ -110,6 +111,9 @@ def fit(
     TrainingError
         Loss or gradients are no numbers; the state stays as it was last saved.
     """
+    if next(model.parameters()).device.type == "cpu":
+        # Here, so that it holds however a training is started: by a command, by torchrun, or from Python.
+        keep_freed_memory()
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )

@@ -21,14 +21,14 @@ def pretrain_denoiser(
 ) -> None:
     """Train a denoiser, or say what that takes; the options are those of ``wsinuc pretrain``."""
     from wsinuc.datasets.sampling.pixels import PixelCache
-    from wsinuc.models.devices import prepare_device
+    from wsinuc.models.devices import pick_device
     from wsinuc.models.training.processes import launched_processes
     from wsinuc.workflows.data.sources import open_sources
     from wsinuc.workflows.denoiser.run import pretrain as run
     from wsinuc.workflows.training.run import Session
 
     processes = launched_processes(cpu=options["device"] == "cpu")
-    device = str(processes.device or prepare_device(options["device"]))
+    device = str(processes.device or pick_device(options["device"]))
     cache = PixelCache(round(options["memory"] * 2**30))
     choice = _choice(options)
     images = open_sources(

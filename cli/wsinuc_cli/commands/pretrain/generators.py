@@ -25,12 +25,12 @@ def pretrain_generator(
     method: str, sources: tuple[str, ...], output: Path, preset: str, config: Any, options: dict[str, Any]
 ) -> None:
     """Train one of the three generators, or say what that takes; the options are those of ``wsinuc pretrain``."""
-    from wsinuc.models.devices import prepare_device
+    from wsinuc.models.devices import pick_device
     from wsinuc.models.training.processes import launched_processes
     from wsinuc.workflows.training.run import Session
 
     processes = launched_processes(cpu=options["device"] == "cpu")
-    device = str(processes.device or prepare_device(options["device"]))
+    device = str(processes.device or pick_device(options["device"]))
     data = gather(sources, {name: options[name] for name in WHICH})
     init = options["init"]
     text_encoder = _text_encoder(options["text_encoder"])

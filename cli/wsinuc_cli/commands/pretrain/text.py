@@ -20,13 +20,13 @@ def pretrain_text(
     sources: tuple[str, ...], output: Path, preset: str, config: TextTrainConfig, options: dict[str, Any]
 ) -> None:
     """Train a text encoder, or say what that takes; the options are those of ``wsinuc pretrain``."""
-    from wsinuc.models.devices import prepare_device
+    from wsinuc.models.devices import pick_device
     from wsinuc.workflows.generators.cost import estimate_text
     from wsinuc.workflows.generators.text_encoder import train_text_encoder, words_of
     from wsinuc.workflows.training.cost import cost_of_steps
     from wsinuc.workflows.training.run import Session
 
-    device = str(prepare_device(options["device"]))
+    device = str(pick_device(options["device"]))
     data = gather(sources, {name: options[name] for name in WHICH})
     steps = config.fit.steps
     text = f"{steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}"
