@@ -65,7 +65,7 @@ def test_a_field_out_of_focus_is_marked(blur_um: float, is_doubtful: bool) -> No
 
 @pytest.mark.parametrize(("blur_um", "low", "high"), [(0, 0.7, 1.0), (1, 0.33, 0.44), (2, 0.16, 0.18)])
 def test_the_measure_of_real_tissue_behind_a_blur(blur_um: int, low: float, high: float) -> None:
-    """The figures of docs/how-to/report.md."""
+    """The figures of docs/reference/report.md."""
     with open_slide(SLIDE) as slide:
         pictures = SlidePictures(slide.at(0.5))
         for y, x in ((800, 1100), (2300, 1700), (1800, 700)):
