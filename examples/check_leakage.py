@@ -10,7 +10,7 @@ Three searches, and a table of what each found:
 * **the same patient**: TCGA's barcodes in names.
 
 It ends with 1 when something is found: a patient that is shared has to be left out by name
-(`docs/reference/data-sets.md`).
+(`docs/reference/test-data.md`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/nuinsseg_scale.py DATA [--model student] [--images 1]
 
-Four looks at the same question; docs/reference/data-sets.md has what they gave and what was decided.
+Four looks at the same question; docs/reference/test-data.md has what they gave and what was decided.
 
 * **A model that never saw NuInsSeg** segments it as if a pixel had 0.1 to 0.4 um. It learnt nuclei
   at 0.25 um, so it agrees best with the annotation where they look as large as there. The same is

@@ -47,7 +47,7 @@ MPP = 0.25
 CROP = 224
 BATCH = 6
 NUINSSEG_MPP = 0.16
-"""um per pixel; docs/reference/data-sets.md says how it was measured."""
+"""um per pixel; docs/reference/test-data.md says how it was measured."""
 NETWORK = {"classes": 2, "maps": 1, "levels": 4, "fold": 2, "smooth": True}
 AUGMENTATION = Augmentation(
     zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, light=0.2, jpeg=0.3, compact=0.3, artefacts=0.15

@@ -28,7 +28,7 @@ class NuInsSegLayout(Layout):
 
     name = "nuinsseg"
     expected = "ORGAN/tissue images/NAME.png with ORGAN/label masks modify/NAME.tif, as in 'human bladder'"
-    mpp = 0.16  # not recorded; measured as docs/reference/data-sets.md says
+    mpp = 0.16  # not recorded; measured as docs/reference/test-data.md says
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
