@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import wsinuc
+from helpers.pages import ROOT, name_of, pages, pages_for_readers
 from wsinuc.segmenters.shipped import shipped_denoisers, shipped_models
 
-ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
-
-
-def pages() -> list[Path]:
-    listing = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
-    if listing.returncode:
-        return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+HEADING = re.compile(r"^#{1,3} +(.*)$", re.MULTILINE)
+"""Headings that can be linked: the site gives no anchor to those below the third level."""
 
 
 def anchor_of(heading: str) -> str:
@@ -87,13 +76,6 @@ def prose(page: Path) -> list[str]:
     return [line for line in text.splitlines() if not line.lstrip().startswith("|") and not line.startswith(NOT_PROSE)]
 
 
-def pages_for_readers() -> list[Path]:
-    """The pages that say what is true now; experiments and the changelog tell history."""
-    site = [page for page in pages() if page.is_relative_to(ROOT / "docs")]
-    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-    return top + [page for page in site if "experiments" not in page.parts]
-
-
 @pytest.mark.parametrize("page", pages_for_readers(), ids=name_of)
 def test_prose_wraps(page: Path):
     assert not [line for line in prose(page) if len(line) > LONGEST and " " in line.strip()]
@@ -129,3 +111,39 @@ def test_every_shipped_model_has_a_card():
         for heading in ("Intended use", "Data and licences", "Scores", "Cost", "Where it fails"):
             assert f"## {heading}" in card
         assert "![" in card, "a card shows failures"
+
+
+LONGEST_PAGE = 220
+"""Lines of a page that answers one question; a longer one answers several, or holds reference and explanation."""
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "how-to").glob("*.md")), ids=name_of)
+def test_how_to_pages_answer_one_question(page: Path):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert page.stem == "other-tools" or len(lines) <= LONGEST_PAGE
+
+
+def scores_of(row: str) -> list[str]:
+    """Scores of a row of a table: numbers between 0 and 1 with three digits."""
+    return re.findall(r"\b0\.\d{3}\b", row)
+
+
+def rows_of(page: str, first: str) -> list[list[str]]:
+    """Scores of each row of a page whose first cell begins so."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    return [scores_of(line) for line in lines if line.startswith(f"| {first}")]
+
+
+@pytest.mark.parametrize("model", ["fast", "accurate", "diffusion", "student"])
+def test_pages_give_a_model_the_scores_of_its_card(model: str):
+    card = f"docs/models/{model}.md"
+    sets = ("MoNuSeg 2018", "TNBC, patients 09 to 11", "NuInsSeg, seven tissues")
+    scores = [score for name in sets for score in rows_of(card, name)[0][:2]]
+    (overview,) = [
+        row
+        for row in rows_of("docs/models/index.md", f"[`{model}`]") + rows_of("docs/models/index.md", f"`{model}`")
+        if row
+    ]
+    assert overview == scores
+    for row in rows_of("README.md", f"`{model}`"):
+        assert row == scores[:4]
