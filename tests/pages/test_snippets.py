@@ -30,7 +30,7 @@ def test_two_models_are_compared_image_by_image(
     monkeypatch.chdir(tmp_path)
     write(Path("by-fast"), 0.5, 0.6, 0.7)
     write(Path("by-mine"), 0.6, 0.7, 0.8)
-    text = printed("reference/metrics.md", capsys)
+    text = printed("how-to/evaluate.md", capsys)
     assert text == "+0.100 AJI (95 % interval +0.100 to +0.100, 3 images)\n"
 
 
