@@ -2,7 +2,7 @@
 #
 # A virtual environment is made in .venv on first use, with the versions of constraints.txt.
 #   make PYTHON=python3.12 ...        another interpreter (3.11 or later)
-#   make TORCH_INDEX=URL ...          another build of PyTorch, see "PyTorch" in README.md
+#   make TORCH_INDEX=URL ...          another build of PyTorch, see docs/how-to/install.md
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
