@@ -46,6 +46,7 @@ def test_examples_of_tables_run() -> None:
 @pytest.mark.usefixtures("beside_a_result")
 def test_examples_of_scverse_run() -> None:
     names = names_after("scverse.md")
-    assert len(names["nuclei"]) == names["table"].n_obs > 0
-    assert 0 < len(names["field"]["nuclei"]) <= len(names["nuclei"])
+    assert len(names["elements"]["nuclei"]) == names["data"]["table"].n_obs > 0
+    assert names["table"].n_obs > 0
+    assert 0 < len(names["field"]["nuclei"]) < names["table"].n_obs
     assert "nuclei" in names["wsi"].shapes
