@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -147,3 +148,10 @@ def test_pages_give_a_model_the_scores_of_its_card(model: str):
     assert overview == scores
     for row in rows_of("README.md", f"`{model}`"):
         assert row == scores[:4]
+
+
+def test_the_page_for_papers_names_the_model_that_ships():
+    stated = (ROOT / "docs" / "how-to" / "paper.md").read_text(encoding="utf-8")
+    weights = (ROOT / "wsinuc" / "weights" / "fast.safetensors").read_bytes()
+    assert f"SHA-256 {hashlib.sha256(weights).hexdigest()[:8]}…" in stated
+    assert f"wsinuc {wsinuc.__version__} (" in stated
