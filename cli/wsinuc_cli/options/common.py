@@ -75,6 +75,17 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def min_area_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--min-area``."""
+    return click.option(
+        "--min-area",
+        "min_area_um2",
+        type=float,
+        metavar="UM2",
+        help="Least area of a nucleus in um2; smaller ones are dropped.  [default: the model's own]",
+    )(command)
+
+
 def seed_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--seed`` of commands whose settings have a default of their own."""
     return click.option("--seed", type=int, help="Seed of everything that is drawn at random.")(command)
