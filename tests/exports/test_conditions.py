@@ -20,8 +20,8 @@ from wsinuc.exports.formats.registry import FORMATS
 from wsinuc.exports.scverse.whole import read_whole
 from wsinuc.nuclei import concatenate, read_nuclei
 from wsinuc.nuclei.columns import flat_table
-from wsinuc.nuclei.conditions import Conditions
 from wsinuc.store import iter_nuclei, iter_tables
+from wsinuc.store.conditions import Conditions
 from wsinuc_cli.main import main
 
 

@@ -10,7 +10,7 @@ import click
 from wsinuc.errors import ConfigError
 from wsinuc.urls import Place
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import FORMAT_NAMES, FORMATS_TYPE, PLACE
+from wsinuc_cli.options.common import FORMAT_NAMES, FORMATS_TYPE, PLACE, where_option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ if TYPE_CHECKING:
     metavar="UM",
     help="spatialdata, anndata: the longest distance of two neighbours.  [default: 50]",
 )
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help="Write only nuclei for which this holds, such as probability>=0.6, area_um2<200 or class=Tumor,Stroma (in "
-    "quotes, because of the shell); may be given several times. Not for ome-zarr and spatialdata.",
-)
+@where_option("Not for ome-zarr and spatialdata: write")
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 def export(
     results: tuple[Place, ...], to: tuple[str, ...], output: Path | None, overwrite: bool, **options: Any
@@ -87,7 +81,7 @@ def export(
     from wsinuc.exports.formats.registry import parse_formats
     from wsinuc.exports.formats.write import export as write
     from wsinuc.exports.formats.write import finished, target
-    from wsinuc.nuclei.conditions import Conditions
+    from wsinuc.store.conditions import Conditions
 
     # What is wrong with the request shows before anything is written.
     formats = parse_formats(to)

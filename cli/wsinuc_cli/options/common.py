@@ -86,6 +86,17 @@ def min_area_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def where_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--where`` of commands that read a result; ``what`` is done with the nuclei, such as ``Count``."""
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        help=f"{what} only nuclei for which this holds, such as probability>=0.6, area_um2<200 or class=Tumor,Stroma "
+        "(in quotes, because of the shell); may be given several times.",
+    )
+
+
 def seed_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--seed`` of commands whose settings have a default of their own."""
     return click.option("--seed", type=int, help="Seed of everything that is drawn at random.")(command)

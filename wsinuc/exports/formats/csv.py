@@ -12,8 +12,8 @@ from pyarrow import csv
 
 from wsinuc.exports.atomic import replacing
 from wsinuc.nuclei.columns import flat_columns
-from wsinuc.nuclei.conditions import Conditions
 from wsinuc.store import iter_tables
+from wsinuc.store.conditions import Conditions
 
 _GZIP_LEVEL = 4
 _FORMULA = ("=", "+", "-", "@", "\t")
@@ -33,7 +33,7 @@ def write_csv(result: Path, out: Path, *, where: str | Sequence[str] = ()) -> No
     out
         The file; what lies there is replaced.
     where
-        Conditions on the nuclei that are written, see `wsinuc.nuclei.conditions`.
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
 
     Raises
     ------

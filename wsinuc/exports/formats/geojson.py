@@ -8,9 +8,9 @@ from pathlib import Path
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.exports.qupath.polygons import Outlines
-from wsinuc.nuclei.conditions import Conditions
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import iter_nuclei, provenance
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.urls import to_place
 
@@ -38,7 +38,7 @@ def write_result_geojson(
     outlines
         Whether outlines are smooth, as QuPath measures them well, or run along the edges of pixels.
     where
-        Conditions on the nuclei that are written, see `wsinuc.nuclei.conditions`.
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
     workers
         Portions encoded at once, each in a thread.
 

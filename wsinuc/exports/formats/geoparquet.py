@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.nuclei.conditions import Conditions
 from wsinuc.nuclei.parquet import PARQUET
 from wsinuc.store import iter_tables
+from wsinuc.store.conditions import Conditions
 
 ROW_GROUP = 50_000
 """Nuclei that a reader decodes together; about 20 MB."""
@@ -29,7 +29,7 @@ def write_geoparquet(result: Path, out: Path, *, where: str | Sequence[str] = ()
     out
         The file; what lies there is replaced.
     where
-        Conditions on the nuclei that are written, see `wsinuc.nuclei.conditions`.
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
 
     Raises
     ------

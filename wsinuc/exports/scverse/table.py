@@ -49,7 +49,7 @@ def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM, wher
     neighbours_um
         Longest distance of two neighbours in um, greater than 0; infinity keeps all edges of the triangulation.
     where
-        Conditions on the nuclei, see `wsinuc.nuclei.conditions`; neighbours are those among the nuclei that are kept.
+        Conditions on the nuclei, see `wsinuc.store.conditions`; neighbours are those among the nuclei that are kept.
 
     Raises
     ------

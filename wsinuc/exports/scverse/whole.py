@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wsinuc.errors import DataError
 from wsinuc.nuclei import Nuclei, concatenate
-from wsinuc.nuclei.conditions import Conditions
 from wsinuc.store import iter_nuclei, settings_hash
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.store.typed import Facts, typed
 
