@@ -179,7 +179,11 @@ def test_a_table_over_thresholds(dataset, tmp_path):
     unspoilt = dataset.where({"patient": {"01"}})
     settings = {"worst": 0, "predicted_classes": ("round", "long")}
     # The oracle's nuclei have a probability of 235 / 255, so the last threshold finds none.
-    rows = threshold_rows(evaluate_thresholds(unspoilt, OracleSegmenter(), (0.9, 0.95), out=out, **settings))
+    oracle = OracleSegmenter()
+    rows = threshold_rows(evaluate_thresholds(unspoilt, oracle, (0.9, 0.95), out=out, **settings))
+    once = OracleSegmenter()
+    predict_nuclei(unspoilt[0], segmenter=once)
+    assert oracle.batches == once.batches, "the network is asked once for an image"
     assert [row["threshold"] for row in rows] == [0.9, 0.95]
     assert [row["dice"] for row in rows] == [1, 0]
     assert rows[0]["predicted_nuclei"] > rows[1]["predicted_nuclei"] == 0

@@ -1,21 +1,25 @@
 """Accuracy of one model at several thresholds, so that a user can choose one on annotated images.
 
-What the network says is the same at each; it is asked again for each, so the time grows with their number.
+What the network says is the same at each, so it is asked once for each image, as far as memory holds its scores.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsinuc.datasets.base import Dataset
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.pipeline.scored import ScoredTile
+from wsinuc.pipeline.seen_image import MOST_BYTES, SeenImage
+from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.cutoffs import with_cutoffs
 from wsinuc.workflows.evaluate import files as evaluation_files
 from wsinuc.workflows.evaluate.figures import Evaluation
-from wsinuc.workflows.evaluate.predictions import predict_nuclei
+from wsinuc.workflows.evaluate.predictions import Prediction, predict_nuclei
 from wsinuc.workflows.evaluate.run import evaluate
 from wsinuc.workflows.evaluate.series import parse_series, series_rows, write_series
 
@@ -65,6 +69,13 @@ def evaluate_thresholds(
         A threshold is out of its range, or the segmenter has none, before any work; else as `evaluate`.
     """
     segmenters = {each: with_cutoffs(segmenter, threshold=each) for each in thresholds}
+    memory = Recent[ScoredTile](MOST_BYTES)
+    images: defaultdict[str, SeenImage] = defaultdict(lambda: SeenImage(memory))
+
+    def predict(image: LabelledImage, *, segmenter: Segmenter) -> Prediction:
+        seen = images[image.name]
+        return predict_nuclei(image, segmenter=segmenter, batch_size=batch_size, semantic=semantic, seen=seen)
+
     if out is not None:
         evaluation_files.make_output_folder(out, overwrite)
     evaluations = {}
@@ -72,8 +83,8 @@ def evaluate_thresholds(
         if on_threshold:
             on_threshold(threshold)
         folder = out and out / f"threshold_{threshold:g}"
-        predict = partial(predict_nuclei, segmenter=model, batch_size=batch_size, semantic=semantic)
-        evaluations[threshold] = evaluate(dataset, predict, out=folder, overwrite=overwrite, **settings)
+        predict_by = partial(predict, segmenter=model)
+        evaluations[threshold] = evaluate(dataset, predict_by, out=folder, overwrite=overwrite, **settings)
     if out is not None:
         write_series(threshold_rows(evaluations), out, "thresholds", {})
     return evaluations
