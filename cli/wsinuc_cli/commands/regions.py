@@ -85,6 +85,8 @@ def regions(
     if output is not None and not overwrite:
         check_free(output, *([bands_file(output)] if bands else []))
     figures = [each for found in measure_jobs(jobs, bands_um=bands, where=where) for each in found]
+    if where:
+        echo_text(f"only nuclei where {' and '.join(where)}")
     echo_text(as_text(aligned(to_lines(figures))))
     if bands:
         echo_text(as_text(["", *aligned(band_lines(figures))]))
