@@ -141,6 +141,7 @@ def test_cutoffs_decide_the_identity_and_travel(kinds: dict[str, Segmenter], kin
     changed = with_cutoffs(segmenter, threshold=HIGHER)
     assert changed.identity != segmenter.identity
     assert with_cutoffs(changed, threshold=0.6).identity == segmenter.identity
+    assert with_cutoffs(segmenter, min_area_um2=9).identity == with_cutoffs(segmenter, min_area_um2=9.0).identity
     fitted = cast(Any, changed).with_statistics({})
     assert fitted.cutoffs == changed.cutoffs
     assert fitted.own_cutoffs == changed.own_cutoffs

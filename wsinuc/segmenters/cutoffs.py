@@ -95,12 +95,13 @@ def with_cutoffs(model: Model, *, threshold: float | None = None, min_area_um2: 
     ConfigError
         A number is out of its range, or is given for a segmenter of another make.
     """
-    given = {"threshold": threshold, "min_area_um2": min_area_um2}
-    wanted = {name: value for name, value in given.items() if value is not None}
-    if not wanted:
-        return model
     check_threshold(threshold)
     check_min_area(min_area_um2)
+    given = {"threshold": threshold, "min_area_um2": min_area_um2}
+    # As floats: 10 and 10.0 are one setting, and must give one identity.
+    wanted = {name: float(value) for name, value in given.items() if value is not None}
+    if not wanted:
+        return model
     if not isinstance(model, Adjustable) or model.cutoffs is None:
         raise ConfigError(
             f"{type(model).__name__} is no segmenter of wsinuc's, so nothing is known of its "
