@@ -20,6 +20,8 @@ MPP_RANGE = (0.05, 2.0)
 """um per pixel outside this range are typing errors or broken metadata, not microscopes."""
 CELL_RANGE = (0.5, 25.0)
 """How far cells may be grown from their nuclei, um."""
+AREA_RANGE = (0.0, 1e5)
+"""Least areas of nuclei in um2; the largest megakaryocytes have a few thousand."""
 GROUPS = ("shape", "stain", "texture", "neighbours")
 """What can be measured of nuclei beyond what every table holds, in the order of the columns."""
 STAINS = ("qupath", "ruifrok", "fitted")
@@ -92,6 +94,13 @@ class SegmentConfig:
     fitted to the slide."""
     cells: float | None = None
     """How far cells are grown from their nuclei, in um; None grows none."""
+    threshold: float | None = None
+    """Foreground probability from which a pixel belongs to a nucleus, above 0 and at most 1; None takes the model's
+    own, for which the column ``probability`` is calibrated. Called as QuPath's scripts for StarDist call it; the
+    counterpart of ``prob_thresh`` (StarDist), ``mask_threshold`` (InstanSeg) and, there as a logit,
+    ``cellprob_threshold`` (Cellpose)."""
+    min_area_um2: float | None = None
+    """Least area of a nucleus in um2; smaller ones are dropped. None takes the model's own."""
     max_unreadable: float = 0.05
     """Largest share of the tissue's pixels that may be undecodable before the run fails."""
     resume: bool = True
@@ -131,6 +140,8 @@ class SegmentConfig:
             raise ConfigError(
                 f"cells are grown by {CELL_RANGE[0]:g} to {CELL_RANGE[1]:g} um, got {self.cells:g}: 5 is usual"
             )
+        check_threshold(self.threshold)
+        check_min_area(self.min_area_um2)
         if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
             raise ConfigError(
                 f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp:g}: "
@@ -158,12 +169,12 @@ class SegmentConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(_as_text(name, value)))
-        for name in ("mpp", "cells", "max_unreadable", "block", "batch_size", "workers"):
+        for name in ("mpp", "cells", "threshold", "min_area_um2", "max_unreadable", "block", "batch_size", "workers"):
             object.__setattr__(self, name, _as_number(name, getattr(self, name)))
         object.__setattr__(self, "also", _as_texts("also", self.also))
 
 
-_OPTIONAL = ("mpp", "cells", "batch_size")
+_OPTIONAL = ("mpp", "cells", "threshold", "min_area_um2", "batch_size")
 """Numbers that may be None."""
 _WHOLE = ("block", "batch_size", "workers")
 """Numbers of things."""
@@ -195,6 +206,24 @@ def _as_number(name: str, value: object) -> int | float | None:
 def check_config(config: object) -> None:
     """Raise ConfigError for what is no `SegmentConfig`."""
     arguments.instance(config, SegmentConfig, "the settings as wsinuc.SegmentConfig(model=..., mpp=..., ...)")
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise ConfigError for what is no foreground probability that can separate; None is the model's own."""
+    if threshold is not None and not 0.0 < arguments.number("threshold", threshold) <= 1.0:
+        raise ConfigError(
+            f"threshold must be a probability above 0 and at most 1, got {threshold:g}: 0.5 is where nucleus and "
+            "background are as likely, a lower one finds more and larger nuclei"
+        )
+
+
+def check_min_area(area_um2: float | None) -> None:
+    """Raise ConfigError for what is no least area of a nucleus; None is the model's own."""
+    if area_um2 is not None and not AREA_RANGE[0] <= arguments.number("min_area_um2", area_um2) <= AREA_RANGE[1]:
+        raise ConfigError(
+            f"the least area of a nucleus must lie between {AREA_RANGE[0]:g} and {AREA_RANGE[1]:g} um2, got "
+            f"{area_um2:g}: a section of a lymphocyte has about 20"
+        )
 
 
 def check_image(image: str) -> None:

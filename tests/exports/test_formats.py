@@ -246,7 +246,7 @@ def test_what_is_no_result(tmp_path: Path) -> None:
 def test_formats_and_options_that_are_none(result: Path) -> None:
     with pytest.raises(ConfigError, match=r"no format 'xlsx': choose from geoparquet, csv, "):
         wsinuc.export(result, to="xlsx")
-    with pytest.raises(ConfigError, match="the format csv has no option slide: it has none"):
+    with pytest.raises(ConfigError, match="the format csv has no option slide: it has where"):
         wsinuc.export(result, to="csv", slide="a.tiff")
     with pytest.raises(ConfigError, match="one format"):
         wsinuc.export(result, to="csv,geojson")

@@ -15,7 +15,7 @@ import functools
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.segmenters.cutoffs import Cutoffs
 from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 
 MPP = 0.5
@@ -41,11 +42,12 @@ class OracleSegmenter:
     classes: tuple[NucleusClass, ...] = CLASSES
     delay: float = 0.0
     settings: WatershedSettings = field(default_factory=lambda: WatershedSettings(mpp=MPP))
+    own: WatershedSettings = field(default_factory=lambda: WatershedSettings(mpp=MPP))
     batches: list[int] = field(default_factory=list, compare=False)
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return OracleSegmenter, (self.mpp, self.tile, self.margin, self.classes, self.delay, self.settings)
+        return OracleSegmenter, (self.mpp, self.tile, self.margin, self.classes, self.delay, self.settings, self.own)
 
     @property
     def mpp_range(self) -> tuple[float, float]:
@@ -62,6 +64,17 @@ class OracleSegmenter:
     @property
     def batch_size(self) -> int:
         return 4
+
+    @property
+    def cutoffs(self) -> Cutoffs:
+        return Cutoffs.of(self.settings)
+
+    @property
+    def own_cutoffs(self) -> Cutoffs:
+        return Cutoffs.of(self.own)
+
+    def with_cutoffs(self, cutoffs: Cutoffs) -> OracleSegmenter:
+        return replace(self, settings=cutoffs.within(self.settings), batches=self.batches, lock=self.lock)
 
     def calibrate(self, samples: NDArray[np.uint8]) -> OracleSegmenter:
         return self

@@ -16,8 +16,12 @@ from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoin
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.pipeline.block import score_box
+from wsinuc.pipeline.image import find_nuclei
+from wsinuc.pipeline.seen_image import SeenImage
+from wsinuc.recent import Recent
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.base import Fitted, Segmenter
+from wsinuc.segmenters.cutoffs import Cutoffs, with_cutoffs
 from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation
@@ -280,6 +284,37 @@ def test_slides_of_small_nuclei_are_enlarged(diameter: int, small: bool, two: li
     assert fitted.sizes(config.members[0]) == (("3/2",) if small else ("1",))
     assert not segmenter.calibrate(discs(diameter, side=64)[None]).enlarges, "too few to tell"
     assert not segmenter.enlarges
+
+
+@pytest.mark.parametrize(("diameter", "min_area_um2"), [(12, 0.0), (12, 1000.0), (28, 0.0), (28, 1000.0)])
+def test_other_cutoffs_do_not_change_what_the_members_see(
+    diameter: int, min_area_um2: float, two: list[Path], tmp_path: Path
+) -> None:
+    config = joined(two, enlarged=("3/2",), small_um2=20.0, tile=320, margin=128)
+    segmenter = opened(config, tmp_path / "joint.safetensors")
+    segmenter.models = (Darkness(), Darkness())  # type: ignore[assignment]
+    samples = np.stack([discs(diameter)] * 3)
+    # With 1,000 um2 not one nucleus would be found in the samples.
+    other = segmenter.with_cutoffs(Cutoffs(threshold=0.9, min_area_um2=min_area_um2))
+    assert other.calibrate(samples).enlarges == segmenter.calibrate(samples).enlarges == (diameter == 12)
+    assert other.calibrate(samples).cutoffs == other.cutoffs
+
+
+def test_an_image_that_was_seen_gives_the_same_nuclei(two: list[Path], tmp_path: Path) -> None:
+    segmenter = opened(joined(two, colours=COLOURS), tmp_path / "joint.safetensors")
+    seen = SeenImage(Recent(2**24))
+    counts = []
+    with ArraySlide(tissue(150, 170), mpp=0.25) as slide:
+        view = slide.at(0.25)
+        for threshold in (0.4, 0.5, 0.6):
+            model = with_cutoffs(segmenter, threshold=threshold, min_area_um2=0.0)
+            again = find_nuclei(view, model, seen=seen).nuclei
+            alone = find_nuclei(view, model).nuclei
+            assert np.array_equal(again.outlines, alone.outlines)
+            assert np.array_equal(again.probabilities, alone.probabilities)
+            counts.append(again.areas_px.sum())
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
 
 
 def test_that_a_slide_is_enlarged_is_kept(two: list[Path], tmp_path: Path) -> None:

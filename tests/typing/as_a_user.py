@@ -33,7 +33,7 @@ def slides(path: Path, out: str) -> wsinuc.Summary:
         assert_type(slide.at(0.5).read(wsinuc.Box(0, 0, 10, 10)), NDArray[np.uint8])
         assert_type(slide.mpp, float)
     assert_type(wsinuc.plan_segment(path, out).tissue_mm2, float)
-    return wsinuc.segment_slide(path, out, wsinuc.SegmentConfig(model="fast"))
+    return wsinuc.segment_slide(path, out, wsinuc.SegmentConfig(model="fast", threshold=0.5, min_area_um2=10))
 
 
 def results(folder: Path) -> float:
@@ -46,7 +46,8 @@ def results(folder: Path) -> float:
         assert_type(part.measurements["area_um2"], NDArray[np.float32])
     assert_type(wsinuc.export(result, to="csv"), Path)
     assert_type(wsinuc.verify(result).state, str)
-    density = wsinuc.map_nuclei(result)
+    assert_type(wsinuc.export(result, to="geojson", where=["probability>=0.6"]), Path)
+    density = wsinuc.map_nuclei(result, where="probability>=0.6")
     assert_type(density.values, NDArray[np.float32])
     wsinuc.write_map(density, folder / "density.png")
     assert_type(wsinuc.read_nuclei(folder / "part.parquet"), wsinuc.Nuclei)
@@ -70,7 +71,7 @@ def models(folder: Path, out: Path) -> dict[str, float]:
     except wsinuc.WsinucError as error:
         print(error)
         wsinuc.train(dataset, out, wsinuc.DdpmTrainConfig(folds=0))
-    segmenter = wsinuc.load_segmenter(out)
+    segmenter = wsinuc.load_segmenter(out, threshold=0.5)
     assert_type(segmenter, wsinuc.Segmenter)
     assert_type(wsinuc.shipped_models(), tuple[str, ...])
     assert_type(wsinuc.score(dataset[0].labels, dataset[1].labels).aji, float)

@@ -87,6 +87,25 @@ def to_arrow(nuclei: Nuclei, provenance: Provenance | None = None) -> pa.Table:
     provenance
         The run that numbered them; None, for nuclei without final ids, leaves the column ``uuid`` out.
     """
+    columns = _plain_columns(nuclei, provenance)
+    rings = (nuclei.outlines, nuclei.offsets, nuclei.frame.downsample)
+    sides = bounds(*rings)
+    columns[BBOX] = pa.StructArray.from_arrays([pa.array(values) for values in sides.values()], list(sides))
+    columns[GEOMETRY] = to_wkb(*rings)
+    if nuclei.cell_outlines is not None and nuclei.cell_offsets is not None:
+        columns[CELL_GEOMETRY] = to_wkb(nuclei.cell_outlines, nuclei.cell_offsets, nuclei.frame.downsample)
+    table = pa.table(columns)
+    return table.replace_schema_metadata(_metadata(nuclei, provenance, geometry_columns(table.schema)))
+
+
+def flat_table(nuclei: Nuclei) -> pa.Table:
+    """The columns of `to_arrow` that are numbers or text, without the UUIDs, and the same metadata."""
+    table = pa.table(_plain_columns(nuclei, None))
+    return table.replace_schema_metadata(_metadata(nuclei, None, []))
+
+
+def _plain_columns(nuclei: Nuclei, provenance: Provenance | None) -> dict[str, Any]:
+    """Columns of numbers and text by name."""
     level0 = nuclei.level0_centroids()
     view = nuclei.centroids
     columns: dict[str, Any] = {"id": nuclei.ids}
@@ -104,15 +123,7 @@ def to_arrow(nuclei: Nuclei, provenance: Provenance | None = None) -> pa.Table:
         "disagreement": nuclei.disagreements,
     }
     columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
-    columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
-    rings = (nuclei.outlines, nuclei.offsets, nuclei.frame.downsample)
-    sides = bounds(*rings)
-    columns[BBOX] = pa.StructArray.from_arrays([pa.array(values) for values in sides.values()], list(sides))
-    columns[GEOMETRY] = to_wkb(*rings)
-    if nuclei.cell_outlines is not None and nuclei.cell_offsets is not None:
-        columns[CELL_GEOMETRY] = to_wkb(nuclei.cell_outlines, nuclei.cell_offsets, nuclei.frame.downsample)
-    table = pa.table(columns)
-    return table.replace_schema_metadata(_metadata(nuclei, provenance, geometry_columns(table.schema)))
+    return columns | {"area_px": nuclei.areas_px, **nuclei.measurements}
 
 
 def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:

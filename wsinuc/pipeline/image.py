@@ -25,6 +25,7 @@ from wsinuc.nuclei.stains import FIXED, StainVectors
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.pipeline.scored import MOST_BYTES, MOST_PIXEL_BYTES, ScoredTile, ScoredTiles
+from wsinuc.pipeline.seen_image import SeenImage
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.slides.view import SlideView
@@ -50,6 +51,7 @@ def find_nuclei(
     stains: str = "qupath",
     semantic: bool = False,
     block: int | None = None,
+    seen: SeenImage | None = None,
 ) -> ImageContent:
     """The nuclei of a whole view, with the measurements of some groups.
 
@@ -65,6 +67,8 @@ def find_nuclei(
         Whether the class of every pixel is kept.
     block
         Side of a block's core in view pixels; None makes one block of the view.
+    seen
+        The image as this model, perhaps with other cutoffs, has seen it; None forgets it.
 
     Raises
     ------
@@ -74,10 +78,12 @@ def find_nuclei(
     grid = BlockGrid(view.shape, block or max(view.shape), segmenter.min_halo)
     groups = PixelGroups(tuple(group for group in measure if group in OF_BLOCKS), _stain_vectors(measure, stains))
     everything = tissue.whole(view)
-    fitted = calibrated(view, segmenter, everything)
+    fitted = calibrated(view, segmenter, everything) if seen is None else seen.fitted(view, segmenter, everything)
     size = batch_size or segmenter.batch_size
     scored = ScoredTiles()
-    if len(grid) > 1:
+    if seen is not None:
+        scored = seen.tiles
+    elif len(grid) > 1:
         scored = ScoredTiles(Recent[ScoredTile](MOST_BYTES), Recent[NDArray[np.uint8]](MOST_PIXEL_BYTES))
     pixels = np.zeros(view.shape, np.uint8) if semantic else None
     parts = []

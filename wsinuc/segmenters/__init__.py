@@ -45,7 +45,13 @@ METHODS = {
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
 
 
-def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segmenter:
+def load_segmenter(
+    model: PathLike = "default",
+    *,
+    device: str = "auto",
+    threshold: float | None = None,
+    min_area_um2: float | None = None,
+) -> Segmenter:
     """A segmenter by the name of a shipped model or the path of a checkpoint.
 
     Parameters
@@ -54,6 +60,11 @@ def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segm
         A name of `wsinuc.shipped_models`, or the path of a checkpoint of kind ``segmenter``.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    threshold
+        Foreground probability from which a pixel belongs to a nucleus, above 0 and at most 1; None takes the model's
+        own, which its probabilities are calibrated for.
+    min_area_um2
+        Least area of a nucleus in um2; None takes the model's own.
 
     Returns
     -------
@@ -66,6 +77,8 @@ def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segm
         There is no such model, or its file is no segmenter.
     DeviceError
         There is no such device here.
+    ConfigError
+        ``threshold`` or ``min_area_um2`` is out of its range.
 
     Examples
     --------
@@ -74,12 +87,19 @@ def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segm
     >>> segmenter.mpp, [each.name for each in segmenter.classes]
     (0.25, ['Nucleus'])
     """
+    from wsinuc.config import check_min_area, check_threshold
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_dtype, prepare_device
+    from wsinuc.segmenters.cutoffs import with_cutoffs
+
+    # Before weights are loaded, which takes seconds.
+    check_threshold(threshold)
+    check_min_area(min_area_um2)
 
     chosen = prepare_device(device)
     checkpoint = load_checkpoint(model_path(model), "segmenter")
-    return segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
+    segmenter = segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
+    return with_cutoffs(segmenter, threshold=threshold, min_area_um2=min_area_um2)
 
 
 def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Segmenter:

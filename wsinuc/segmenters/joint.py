@@ -225,9 +225,11 @@ class JointSegmenter(TiledSegmenter):
         around = [(0, 0), (model.margin, model.margin), (model.margin, model.margin), (0, 0)]
         # Whole samples as one tile each, their surroundings mirrored, since none is known.
         scorer = model.calibrate(samples).with_core(samples.shape[1])
+        # By the cutoffs of its file, which `small_um2` was chosen with: others must not change what the network sees.
+        own = self.with_cutoffs(self.own_cutoffs)
         areas: list[int] = []
         for sample in samples:
-            labels = self.separate(scorer.predict(np.pad(sample[None], around, mode="symmetric"))[0])
+            labels = own.separate(scorer.predict(np.pad(sample[None], around, mode="symmetric"))[0])
             areas += _whole_areas(labels)
         return len(areas) >= FEWEST and float(np.mean(areas)) * self.mpp**2 < self.config.small_um2
 

@@ -5,10 +5,14 @@ Nothing of it needs PyTorch, so the outline of such a model has it, too.
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.segmenters.base import Certain, Coloured, Segmenter, Tiled
+from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs
 from wsinuc.segmenters.normalisation import ColourNormalisation
 
 
@@ -46,6 +50,27 @@ class TiledOnBase:
     def channels(self) -> int:
         """Score channels, those of the base."""
         return self.base.channels
+
+    @property
+    def cutoffs(self) -> Cutoffs | None:
+        """From which probability and area there is a nucleus; None of a base of another make."""
+        if isinstance(self.base, Adjustable):
+            return self.base.cutoffs
+        return None
+
+    @property
+    def own_cutoffs(self) -> Cutoffs | None:
+        """The same as the base's file has it."""
+        if isinstance(self.base, Adjustable):
+            return self.base.own_cutoffs
+        return None
+
+    def with_cutoffs(self, cutoffs: Cutoffs) -> Self:
+        """A copy whose base has other cutoffs; for a model whose ``cutoffs`` are known."""
+        assert isinstance(self.base, Adjustable), "a base of another make has no cutoffs"
+        other = copy.copy(self)
+        other.base = self.base.with_cutoffs(cutoffs)
+        return other
 
 
 class SegmenterOnBase(TiledOnBase):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.header import parse_header
 from wsinuc.segmenters.shipped import member_path
 from wsinuc.separation.channels import FIRST_CLASS
+from wsinuc.separation.settings import WatershedSettings
 
 _MAPS = {"distance": 1, "hv": 2}
 """Channels of the map that tells touching nuclei apart, by what it shows."""
@@ -42,6 +43,10 @@ class ModelSize:
     """Scores of each pixel: nucleus, disagreement, each class, and what separation needs; 0 of a denoiser."""
     classes: tuple[str, ...]
     """What a nucleus can be; empty for a denoiser."""
+    threshold: float | None = None
+    """Foreground probability from which a pixel belongs to a nucleus; None for a denoiser."""
+    min_area_um2: float | None = None
+    """Least area of a nucleus in um2; None for a denoiser."""
 
 
 def model_size(path: Path) -> ModelSize:
@@ -54,6 +59,7 @@ def model_size(path: Path) -> ModelSize:
         if "watershed" in base:
             classes = tuple(each["name"] for each in config["classes"])
             sees = {"mpp": float(base["watershed"]["mpp"]), "channels": _channels(config), "classes": classes}
+            sees |= _cutoffs(base["watershed"])
         else:
             # A denoiser finds nothing by itself.
             sees = {"mpp": float(config["mpp"]), "channels": 0, "classes": ()}
@@ -65,6 +71,15 @@ def model_size(path: Path) -> ModelSize:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a segmenter: {error!r} is missing or odd") from error
+
+
+def _cutoffs(watershed: dict[str, Any]) -> dict[str, float]:
+    """What separates nuclei from background; a header may leave out what is usual."""
+    usual = {field.name: field.default for field in fields(WatershedSettings)}
+    return {
+        "threshold": float(watershed.get("foreground_threshold", usual["foreground_threshold"])),
+        "min_area_um2": float(watershed.get("min_area_um2", usual["min_area_um2"])),
+    }
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -6,8 +6,8 @@ import copy
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import Field, asdict, replace
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import asdict, replace
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from wsinuc.separation.watershed import instances_from_distance, instances_from_
 
 
 class TiledConfig(TilingConfig, Protocol):
-    """What the config of every such segmenter has: a frozen dataclass with these fields and those of a tiling."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    """What the config of every such segmenter has beside the fields of a tiling."""
 
     @property
     def joining(self) -> Joining | None: ...

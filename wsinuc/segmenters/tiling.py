@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from typing import Protocol
+from dataclasses import Field, replace
+from typing import Any, ClassVar, Protocol, Self
 
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei.classes import REACH_UM, NucleusClass
 from wsinuc.segmenters.base import check_classes, described, usual_mpp_range
+from wsinuc.segmenters.cutoffs import Cutoffs
 from wsinuc.separation.channels import FIRST_CLASS
 from wsinuc.separation.settings import WatershedSettings
 
@@ -52,7 +55,9 @@ def check_tiling(
 
 
 class TilingConfig(Protocol):
-    """What the settings of every model that sees slides in tiles have."""
+    """What the settings of every model that sees slides in tiles have: a frozen dataclass with these fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def watershed(self) -> WatershedSettings: ...
@@ -72,6 +77,8 @@ class Tiling:
     """Resolution, tiles, halo and channels of a model, from its settings."""
 
     config: TilingConfig
+    own_watershed: WatershedSettings | None = None
+    """Separation as its file has it, where ``config`` has other cutoffs."""
 
     def __repr__(self) -> str:
         return described(self)
@@ -110,3 +117,20 @@ class Tiling:
     def channels(self) -> int:
         """Score channels: foreground, disagreement, classes, and the maps for separation."""
         return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
+
+    @property
+    def cutoffs(self) -> Cutoffs:
+        """From which probability and area there is a nucleus."""
+        return Cutoffs.of(self.config.watershed)
+
+    @property
+    def own_cutoffs(self) -> Cutoffs:
+        """The same as its file has it."""
+        return Cutoffs.of(self.own_watershed or self.config.watershed)
+
+    def with_cutoffs(self, cutoffs: Cutoffs) -> Self:
+        """A copy on the same weights with other cutoffs."""
+        other = copy.copy(self)
+        other.own_watershed = self.own_watershed or self.config.watershed
+        other.config = replace(self.config, watershed=cutoffs.within(self.config.watershed))
+        return other

@@ -10,7 +10,7 @@ import click
 from wsinuc.errors import ConfigError
 from wsinuc.urls import Place
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import FORMAT_NAMES, FORMATS_TYPE, PLACE
+from wsinuc_cli.options.common import FORMAT_NAMES, FORMATS_TYPE, PLACE, where_option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     metavar="UM",
     help="spatialdata, anndata: the longest distance of two neighbours.  [default: 50]",
 )
+@where_option("Not for ome-zarr and spatialdata: write")
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 def export(
     results: tuple[Place, ...], to: tuple[str, ...], output: Path | None, overwrite: bool, **options: Any
@@ -61,6 +62,7 @@ def export(
     \b
     wsinuc export slide.wsinuc --to csv
     wsinuc export results/*.wsinuc --to spatialdata,geoparquet
+    wsinuc export slide.wsinuc --to geojson --where "probability>=0.6" -o certain.geojson
 
     RESULT is a result (slide.wsinuc). What is written stands beside it, under a name that follows from
     the format:
@@ -79,11 +81,13 @@ def export(
     from wsinuc.exports.formats.registry import parse_formats
     from wsinuc.exports.formats.write import export as write
     from wsinuc.exports.formats.write import finished, target
+    from wsinuc.store.conditions import Conditions
 
     # What is wrong with the request shows before anything is written.
     formats = parse_formats(to)
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     own = options_by_format(formats, given)
+    Conditions.parse(given.get("where", ()))
     folders = [finished(result) for result in results]
     if output is not None and len(folders) * len(formats) > 1 and not output.is_dir():
         raise click.UsageError(f"several files are to be written: make the folder {output} first, or leave out -o")
@@ -101,4 +105,8 @@ def options_by_format(formats: tuple[Format, ...], given: dict[str, Any]) -> dic
     for name in given:
         if not any(name in each for each in own.values()):
             raise ConfigError(f"none of the formats {', '.join(own)} has an option {name.replace('_', '-')}")
+    # A file with all nuclei beside one with some would be taken for one of the same.
+    whole = [name for name, each in own.items() if "where" in given and "where" not in each]
+    if whole:
+        raise ConfigError(f"{' and '.join(whole)} hold all nuclei of a result: export them apart, without --where")
     return own

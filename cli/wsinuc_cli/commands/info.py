@@ -129,6 +129,8 @@ def describe_checkpoint(model: ModelDescription) -> str:
         rows.append(("resolution", f"works at {model.mpp:.4g} um per pixel"))
     if model.classes:
         rows.append(("classes", ", ".join(model.classes)))
+    if model.threshold is not None:
+        rows.append(("threshold", f"{model.threshold:g}, nuclei from {model.min_area_um2:g} um2 on"))
     if model.base is not None:
         rows.append(("nuclei of", model.base))
     if model.parameters is not None:

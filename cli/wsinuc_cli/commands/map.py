@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc_cli.help.sections import SectionedCommand
+from wsinuc_cli.options.common import where_option
 from wsinuc_cli.terminal import echo_text
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     "measurement such as area_um2.",
 )
 @click.option("--class", "class_name", metavar="NAME", help="Only nuclei of this class; for share, the class.")
+@where_option("Map")
 @click.option("--um", type=float, default=50.0, show_default=True, metavar="UM", help="Side of the squares in um.")
 @click.option(
     "-o",
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="File to write: .ome.tiff (QuPath), .ome.zarr (napari) or .png (over the slide); may be given several times.",
 )
-def map(result: Path, of: str, class_name: str | None, um: float, output: tuple[Path, ...]) -> None:
+def map(
+    result: Path, of: str, class_name: str | None, where: tuple[str, ...], um: float, output: tuple[Path, ...]
+) -> None:
     """Draw a map of nuclei: their density, the share of a class, or the mean of a measurement, in squares.
 
     RESULT is a folder that "wsinuc segment" has made.
@@ -48,7 +52,7 @@ def map(result: Path, of: str, class_name: str | None, um: float, output: tuple[
     from wsinuc.workflows.maps.run import check_targets, map_nuclei, write_map
 
     check_targets(output)
-    nuclei_map = map_nuclei(result, of=of, um=um, class_name=class_name)
+    nuclei_map = map_nuclei(result, of=of, um=um, class_name=class_name, where=where)
     for path in output:
         write_map(nuclei_map, path)
         echo_text(f"{path}: {describe(nuclei_map)}")

@@ -9,7 +9,7 @@ import click
 
 from wsinuc.urls import Place
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import PLACE
+from wsinuc_cli.options.common import PLACE, where_option
 from wsinuc_cli.terminal import as_text, echo_text
 
 FILE = click.Path(path_type=Path)
@@ -48,8 +48,14 @@ class Distances(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
     help="Count nuclei by their distance from each region's border too, in bands that end at these distances, "
     "within and outside of it.",
 )
+@where_option("Count")
 def regions(
-    result: Place, annotations: Path | None, output: Path | None, overwrite: bool, bands: tuple[float, ...]
+    result: Place,
+    annotations: Path | None,
+    output: Path | None,
+    overwrite: bool,
+    bands: tuple[float, ...],
+    where: tuple[str, ...],
 ) -> None:
     """Count and measure nuclei by regions that were drawn and named in QuPath.
 
@@ -78,7 +84,9 @@ def regions(
         check_outside_results(output)
     if output is not None and not overwrite:
         check_free(output, *([bands_file(output)] if bands else []))
-    figures = [each for found in measure_jobs(jobs, bands_um=bands) for each in found]
+    figures = [each for found in measure_jobs(jobs, bands_um=bands, where=where) for each in found]
+    if where:
+        echo_text(f"only nuclei where {' and '.join(where)}")
     echo_text(as_text(aligned(to_lines(figures))))
     if bands:
         echo_text(as_text(["", *aligned(band_lines(figures))]))

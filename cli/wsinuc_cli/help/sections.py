@@ -72,6 +72,8 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--image-model",
         "--also",
         "--init",
+        "--threshold",
+        "--min-area",
         "--without",
         "--start",
         "--timesteps",

@@ -75,6 +75,28 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def min_area_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--min-area``."""
+    return click.option(
+        "--min-area",
+        "min_area_um2",
+        type=float,
+        metavar="UM2",
+        help="Least area of a nucleus in um2; smaller ones are dropped.  [default: the model's own]",
+    )(command)
+
+
+def where_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--where`` of commands that read a result; ``what`` is done with the nuclei, such as ``Count``."""
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        help=f"{what} only nuclei for which this holds, such as probability>=0.6, area_um2<200 or class=Tumor,Stroma "
+        "(in quotes, because of the shell); may be given several times.",
+    )
+
+
 def seed_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--seed`` of commands whose settings have a default of their own."""
     return click.option("--seed", type=int, help="Seed of everything that is drawn at random.")(command)

@@ -47,8 +47,8 @@ def test_rows_become_jobs_with_paths_from_the_table_on(tmp_path: Path) -> None:
 def test_settings_of_a_row_go_before_those_of_the_command() -> None:
     common = SegmentConfig(mpp=0.5, tissue="none", block=256)
     assert SlideJob(slide=Path("a.svs")).config(common) == common
-    own = SlideJob(slide=Path("a.svs"), mpp=0.25, tissue="auto").config(common)
-    assert (own.mpp, own.tissue, own.block) == (0.25, "auto", 256)
+    own = SlideJob(slide=Path("a.svs"), mpp=0.25, tissue="auto", threshold=0.4).config(common)
+    assert (own.mpp, own.tissue, own.block, own.threshold, own.min_area_um2) == (0.25, "auto", 256, 0.4, None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,10 @@ def test_what_spreadsheets_make_of_it_is_read(tmp_path: Path, text: str, encodin
     ("text", "message"),
     [
         ("", "no column slide"),
-        ("file,mpp\na,1\n", r"no column slide.*known are slide, mpp, model, roi, tissue, name"),
+        (
+            "file,mpp\na,1\n",
+            r"no column slide.*known are slide, mpp, model, roi, tissue, threshold, min_area",
+        ),
         ("slide,magnification\na,40\n", r"'magnification'; known are slide, mpp"),
         ("slide,slide\na,b\n", "twice"),
         ("slide\n", "lists no slides"),
@@ -76,6 +79,9 @@ def test_what_spreadsheets_make_of_it_is_read(tmp_path: Path, text: str, encodin
         ('slide;mpp\na.svs;"0,25"\n', r"line 2: mpp is no number: '0,25'.*decimal point"),
         ("slide,mpp\na.svs,0.25\nb.svs,250\n", "line 3: mpp must lie between"),
         ("slide,mpp\na.svs,nan\n", "line 2: mpp"),
+        ("slide,threshold\na.svs,half\n", "line 2: threshold is no number: 'half'; expected a probability"),
+        ("slide,threshold\na.svs,1.5\n", "line 2: threshold must be a probability"),
+        ("slide,min_area_um2\na.svs,-1\n", "line 2: the least area of a nucleus must lie"),
         ("slide,mpp\n,0.25\n", "line 2: no slide"),
         ("slide,name\na.svs,../b\n", "line 2: '../b' cannot be the name"),
         ('slide\n"a.svs\n', "no proper CSV"),

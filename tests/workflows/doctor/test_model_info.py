@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.file_header import file_sha256
+from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs
+from wsinuc.segmenters.outline import outline_model
 from wsinuc.segmenters.shipped import WEIGHTS, shipped_path
 from wsinuc.workflows.doctor.model_info import describe_model
 
@@ -20,6 +22,9 @@ def test_a_model_of_several_has_learned_from_what_they_have():
     described = describe_model(shipped_path("fast"))
     assert (described.kind, described.method, described.mpp) == ("segmenter", "joint", 0.25)
     assert described.classes == ("Nucleus",)
+    outline = outline_model("fast")
+    assert isinstance(outline, Adjustable)
+    assert Cutoffs(threshold=described.threshold, min_area_um2=described.min_area_um2) == outline.own_cutoffs
     members = [describe_model(shipped_path(name)) for name in ("student", "student-tnbc")]
     assert set(described.data) == {line for member in members for line in member.data}
     assert any("NuInsSeg" in line for line in described.data)
@@ -34,6 +39,7 @@ def test_a_model_of_classes_names_the_model_whose_nuclei_it_sorts():
     described = describe_model(shipped_path("breast"))
     assert described.base == "fast"
     assert described.classes == ("Lymphocyte", "Epithelial", "Stromal")
+    assert described.threshold == describe_model(shipped_path("fast")).threshold
     assert 0.3 < described.measured["balanced_accuracy"] < 1
     # Tables and names are no figures.
     assert "confusion" not in described.measured
@@ -42,6 +48,7 @@ def test_a_model_of_classes_names_the_model_whose_nuclei_it_sorts():
 def test_a_denoiser_has_no_classes():
     described = describe_model(shipped_path("denoiser"))
     assert (described.kind, described.method, described.classes) == ("denoiser", None, ())
+    assert (described.threshold, described.min_area_um2) == (None, None)
 
 
 def test_images_of_a_training_are_counted(tmp_path: Path):

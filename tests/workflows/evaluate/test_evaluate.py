@@ -28,6 +28,7 @@ from wsinuc.workflows.evaluate.run import (
     predict_nuclei,
     read_prediction,
 )
+from wsinuc.workflows.evaluate.thresholds import evaluate_thresholds, threshold_rows
 from wsinuc_cli.commands.evaluate import evaluate as command
 
 
@@ -171,6 +172,55 @@ def test_command_measures_a_model(dataset, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "mean of 1 images" in done.output
     assert "1.000" in done.output
+
+
+def test_a_table_over_thresholds(dataset, tmp_path):
+    out = tmp_path / "out"
+    unspoilt = dataset.where({"patient": {"01"}})
+    settings = {"worst": 0, "predicted_classes": ("round", "long")}
+    # The oracle's nuclei have a probability of 235 / 255, so the last threshold finds none.
+    oracle = OracleSegmenter()
+    rows = threshold_rows(evaluate_thresholds(unspoilt, oracle, (0.9, 0.95), out=out, **settings))
+    once = OracleSegmenter()
+    predict_nuclei(unspoilt[0], segmenter=once)
+    assert oracle.batches == once.batches, "the network is asked once for an image"
+    assert [row["threshold"] for row in rows] == [0.9, 0.95]
+    assert [row["dice"] for row in rows] == [1, 0]
+    assert rows[0]["predicted_nuclei"] > rows[1]["predicted_nuclei"] == 0
+    assert [float(row["aji"]) for row in csv.DictReader((out / "thresholds.csv").open())] == [1, 0]
+    assert json.loads((out / "thresholds.json").read_text())["thresholds"][0]["threshold"] == 0.9
+    assert json.loads((out / "threshold_0.95" / "summary.json").read_text())["means"]["dice"] == 0
+
+
+def test_command_measures_thresholds(dataset, monkeypatch):
+    monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter())
+    given = [str(dataset.path), "--mpp", "0.5", "--where", "patient=01"]
+    several = CliRunner().invoke(command, [*given, "--threshold", "0.5,0.95"])
+    assert several.exit_code == 0, several.output
+    assert "threshold       dice        aji" in several.output
+    assert "    0.950      0.000" in several.output
+    one = CliRunner().invoke(command, [*given, "--threshold", "0.95"])
+    assert one.exit_code == 0, one.output
+    assert "mean of 1 images                     0.000" in one.output
+    few = CliRunner().invoke(command, [*given, "--min-area", "10000"])
+    assert few.exit_code == 0, few.output
+    assert "mean of 1 images                     0.000" in few.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--threshold", "0.5,1.5"], "at most 1, got 1.5"),
+        (["--threshold", "half"], "thresholds are different numbers, such as 0.3"),
+        (["--threshold", "0.5,0.6", "--at-mpp", "0.5"], "give one threshold"),
+        (["--threshold", "0.5", "--pred", "."], "are for a model"),
+        (["--min-area", "-1"], "got -1"),
+    ],
+)
+def test_command_refuses_thresholds_that_mean_nothing(options, says):
+    done = CliRunner().invoke(command, [".", *options])
+    assert done.exit_code
+    assert says in f"{done.output} {done.exception}"
 
 
 def test_command_names_missing_folders(tmp_path):

@@ -109,6 +109,17 @@ def test_the_map_of_a_result_equals_scipys_binning(reference: Path) -> None:
         assert made.nuclei == len(table)
 
 
+def test_a_map_of_some_nuclei_says_so(reference: Path) -> None:
+    table = concatenate(list(wsinuc.iter_nuclei(reference)))
+    large = map_nuclei(reference, um=60, where=["area_um2>=40", "class=long"])
+    kept = (table.measurements["area_um2"] >= 40) & (table.classes == table.class_names.index("long"))
+    assert large.nuclei == kept.sum() > 0
+    assert large.values.sum() < map_nuclei(reference, um=60, class_name="long").values.sum()
+    assert large.quantity.title == "nuclei per mm² where area_um2>=40 and class=long"
+    with pytest.raises(ConfigError, match="no column 'area'"):
+        map_nuclei(reference, where="area>=40")
+
+
 @pytest.fixture(scope="module")
 def density(reference: Path) -> NucleiMap:
     return map_nuclei(reference, um=40.0)

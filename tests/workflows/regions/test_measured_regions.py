@@ -104,6 +104,16 @@ def test_polygons_by_name_count_as_those_of_a_file(result: Path, tmp_path: Path)
     assert named[0].nuclei_per_mm2 == pytest.approx(named[0].nuclei / (200 * 150 * 0.5**2 / 1e6))
 
 
+def test_conditions_leave_nuclei_out(result: Path, nuclei: Nuclei) -> None:
+    whole = {"All": shapely.box(50, 40, 450, 380)}
+    (all_of_them,) = measure_regions(result, whole)
+    (large,) = measure_regions(result, whole, where="area_um2>=40")
+    (small,) = measure_regions(result, whole, where=["area_um2<40"])
+    assert 0 < small.nuclei < large.nuclei < all_of_them.nuclei == small.nuclei + large.nuclei
+    assert small.area_mm2 == all_of_them.area_mm2
+    assert small.medians["area_um2"] < 40 <= large.medians["area_um2"]
+
+
 @pytest.mark.parametrize(
     ("regions", "message"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -13,13 +13,14 @@ from pyarrow import csv
 from wsinuc.exports.atomic import replacing
 from wsinuc.nuclei.columns import flat_columns
 from wsinuc.store import iter_tables
+from wsinuc.store.conditions import Conditions
 
 _GZIP_LEVEL = 4
 _FORMULA = ("=", "+", "-", "@", "\t")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
-def write_csv(result: Path, out: Path) -> None:
+def write_csv(result: Path, out: Path, *, where: str | Sequence[str] = ()) -> None:
     """Write the table of a finished result as CSV: UTF-8, commas, a point in numbers, names in the first line.
 
     The columns are those of `wsinuc.nuclei.columns` without ``bbox`` and ``geometry``. Numbers have all the digits
@@ -31,28 +32,34 @@ def write_csv(result: Path, out: Path) -> None:
         The directory of a result (``slide.wsinuc``).
     out
         The file; what lies there is replaced.
+    where
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
 
     Raises
     ------
+    ConfigError
+        A condition has another form, or the table has no such column or class.
     DamageError, OutputError, DataError
         The result cannot be read, or ``out`` not be written.
     """
+    conditions = Conditions.parse(where)
     with replacing(out) as stream:
-        _write(result, stream)
+        _write(result, stream, conditions)
 
 
-def write_csv_gz(result: Path, out: Path) -> None:
+def write_csv_gz(result: Path, out: Path, *, where: str | Sequence[str] = ()) -> None:
     """Write what `write_csv` writes, compressed with gzip. Parameters and errors are the same."""
+    conditions = Conditions.parse(where)
     # Without name or time in the header, so that the bytes are reproducible.
     with (
         replacing(out) as stream,
         gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=_GZIP_LEVEL) as packed,
     ):
-        _write(result, cast(BinaryIO, packed))
+        _write(result, cast(BinaryIO, packed), conditions)
 
 
-def _write(result: Path, stream: BinaryIO) -> None:
-    tables = _plain_tables(result)
+def _write(result: Path, stream: BinaryIO, conditions: Conditions) -> None:
+    tables = _plain_tables(result, conditions)
     first = next(tables)
     with csv.CSVWriter(stream, first.schema, write_options=csv.WriteOptions(quoting_style="needed")) as writer:
         writer.write_table(first)
@@ -60,9 +67,9 @@ def _write(result: Path, stream: BinaryIO) -> None:
             writer.write_table(table)
 
 
-def _plain_tables(result: Path) -> Iterator[pa.Table]:
+def _plain_tables(result: Path, conditions: Conditions) -> Iterator[pa.Table]:
     """Parts of the table with numbers and text alone."""
-    for table in iter_tables(result):
+    for table in conditions.of_tables(iter_tables(result)):
         plain = table.select(flat_columns(table.schema))
         place = plain.column_names.index("class")
         yield plain.set_column(place, "class", _class_names(plain["class"]))

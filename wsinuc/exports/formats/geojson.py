@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.exports.qupath.polygons import Outlines
 from wsinuc.slides.isolation.isolated import open_isolated
-from wsinuc.store import Parts, provenance
+from wsinuc.store import iter_nuclei, provenance
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.urls import to_place
 
 
 def write_result_geojson(
-    result: Path, out: Path, *, slide: Path | None = None, outlines: Outlines = "smooth", workers: int = 1
+    result: Path,
+    out: Path,
+    *,
+    slide: Path | None = None,
+    outlines: Outlines = "smooth",
+    where: str | Sequence[str] = (),
+    workers: int = 1,
 ) -> None:
     """Write the nuclei of a finished result as QuPath detections, with the ids that they have in its own GeoJSON.
 
@@ -29,19 +37,25 @@ def write_result_geojson(
         from where the result says it was.
     outlines
         Whether outlines are smooth, as QuPath measures them well, or run along the edges of pixels.
+    where
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
     workers
         Portions encoded at once, each in a thread.
 
     Raises
     ------
+    ConfigError
+        A condition has another form, or the table has no such column or class.
     DataError
         The result does not say where QuPath's coordinates begin, and its slide cannot be opened.
     DamageError, OutputError
         The result cannot be read, or ``out`` not be written.
     """
+    conditions = Conditions.parse(where)
     run = provenance(result)
     origin_yx = run.origin_yx or _origin(result, slide)
-    write_geojson(Parts(result), out, origin_yx=origin_yx, run_id=run.run_id, outlines=outlines, workers=workers)
+    kept = (conditions.of_nuclei(part) for part in iter_nuclei(result))
+    write_geojson(kept, out, origin_yx=origin_yx, run_id=run.run_id, outlines=outlines, workers=workers)
 
 
 def _origin(result: Path, slide: Path | None) -> tuple[float, float]:

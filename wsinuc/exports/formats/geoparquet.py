@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from wsinuc.exports.atomic import replacing
 from wsinuc.nuclei.parquet import PARQUET
 from wsinuc.store import iter_tables
+from wsinuc.store.conditions import Conditions
 
 ROW_GROUP = 50_000
 """Nuclei that a reader decodes together; about 20 MB."""
 
 
-def write_geoparquet(result: Path, out: Path) -> None:
+def write_geoparquet(result: Path, out: Path, *, where: str | Sequence[str] = ()) -> None:
     """Write the table of a finished result as one file, with the columns of `wsinuc.nuclei.columns`.
 
     Row groups are cut by position alone, so the bytes do not depend on the parts of the table.
@@ -27,13 +28,17 @@ def write_geoparquet(result: Path, out: Path) -> None:
         The directory of a result (``slide.wsinuc``).
     out
         The file; what lies there is replaced.
+    where
+        Conditions on the nuclei that are written, see `wsinuc.store.conditions`.
 
     Raises
     ------
+    ConfigError
+        A condition has another form, or the table has no such column or class.
     DamageError, OutputError, DataError
         The result cannot be read, or ``out`` not be written.
     """
-    groups = row_groups(iter_tables(result), ROW_GROUP)
+    groups = row_groups(Conditions.parse(where).of_tables(iter_tables(result)), ROW_GROUP)
     first = next(groups)
     with replacing(out) as stream, pq.ParquetWriter(stream, first.schema, **PARQUET) as writer:
         writer.write_table(first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,15 @@ _ZARR = ("zarr.json", ".zgroup", ".zattrs")
 """Files that the folder of a Zarr store has."""
 
 
-def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite: bool = False, **options: Any) -> Path:
+def export(
+    result: PlaceLike,
+    to: str,
+    out: PathLike | None = None,
+    *,
+    overwrite: bool = False,
+    where: str | Sequence[str] = (),
+    **options: Any,
+) -> Path:
     """Write a finished result in another format.
 
     Parameters
@@ -34,6 +42,9 @@ def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite
         result: ``slide.nuclei.csv`` beside ``slide.wsinuc``.
     overwrite
         Replace what lies there.
+    where
+        Conditions on the nuclei that are written, such as ``["probability>=0.6", "class=Tumor,Stroma"]``; all must
+        hold. Formats with label images (ome-zarr, spatialdata) hold all nuclei and take none.
     **options
         Those of the format.
 
@@ -45,7 +56,8 @@ def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite
     Raises
     ------
     ConfigError
-        There is no such format, it has no such option, or a package that it needs is not installed.
+        There is no such format, it has no such option, the table has no such column or class as a condition asks for,
+        or a package that the format needs is not installed.
     DamageError, OutputError, DataError
         The result is none, is damaged, or lies at a URL; or ``out`` is there already, has another ending than
         the format, or cannot be written.
@@ -59,11 +71,15 @@ def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite
     >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> wsinuc.export(result, to="csv").name
     'field.nuclei.csv'
+    >>> wsinuc.export(result, to="geojson", where="probability>=0.6").name
+    'field.nuclei.geojson'
     """
     formats = parse_formats(to)
     if len(formats) != 1:
         raise ConfigError(f"expected one format, got {to!r}: call export once for each")
     kind = formats[0]
+    if where:
+        options["where"] = where
     kind.check_options(options)
     folder = finished(result)
     path = target(folder, kind, out, overwrite=overwrite)

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ NEIGHBOURS_UM = 50.0
 """Longest distance in um of two neighbours; a longer edge crosses a lumen, a vessel or the glass between two pieces."""
 
 
-def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> AnnData:
+def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM, where: str | Sequence[str] = ()) -> AnnData:
     """The nuclei of a finished result as AnnData, in memory (making it takes about 1.5 kB per nucleus).
 
     Parameters
@@ -47,25 +48,34 @@ def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> A
         The directory of a result (``slide.wsinuc``).
     neighbours_um
         Longest distance of two neighbours in um, greater than 0; infinity keeps all edges of the triangulation.
+    where
+        Conditions on the nuclei, see `wsinuc.store.conditions`; neighbours are those among the nuclei that are kept.
 
     Raises
     ------
     ConfigError
-        The package anndata is not installed, or ``neighbours_um`` is out of range.
+        The package anndata is not installed, ``neighbours_um`` is out of range, or a condition asks what the table
+        does not have.
     DamageError, OutputError, DataError
         The result cannot be read.
     """
     require("anndata", "anndata", "AnnData")
     check_reach(neighbours_um)
-    return build_table(read_whole(result), neighbours_um)
+    return build_table(read_whole(result, where=where), neighbours_um)
 
 
-def write_anndata(result: Path | str, out: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
+def write_anndata(
+    result: Path | str,
+    out: Path | str,
+    *,
+    neighbours_um: float = NEIGHBOURS_UM,
+    where: str | Sequence[str] = (),
+) -> None:
     """Write the nuclei of a finished result as AnnData; the suffix of ``out`` decides the form.
 
     Parameters
     ----------
-    result, neighbours_um
+    result, neighbours_um, where
         As `to_anndata` takes them.
     out
         ``.h5ad``, a file that replaces what lies there, or ``.zarr``, a folder that must not exist.
@@ -81,7 +91,7 @@ def write_anndata(result: Path | str, out: Path | str, *, neighbours_um: float =
     if out.suffix.lower() not in (".h5ad", ".zarr"):
         raise OutputError(f"AnnData is written as .h5ad or .zarr, not {out.name}: choose one of these suffixes")
     with appearing(out) as partial:
-        table = to_anndata(result, neighbours_um=neighbours_um)
+        table = to_anndata(result, neighbours_um=neighbours_um, where=where)
         if out.suffix.lower() == ".zarr":
             with quiet():
                 table.write_zarr(partial)

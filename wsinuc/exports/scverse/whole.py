@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsinuc.errors import DataError
 from wsinuc.nuclei import Nuclei, concatenate
 from wsinuc.store import iter_nuclei, settings_hash
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.store.typed import Facts, typed
 
@@ -26,18 +28,21 @@ class WholeResult:
     """Whether the result holds pixels of the slide."""
 
 
-def read_whole(result: Path | str) -> WholeResult:
-    """Read the table of a finished result.
+def read_whole(result: Path | str, *, where: str | Sequence[str] = ()) -> WholeResult:
+    """Read the table of a finished result, or those nuclei of it for which conditions hold.
 
     Raises
     ------
+    ConfigError
+        A condition has another form, or the table has no such column or class.
     DamageError, OutputError
         The result is damaged, or is none, as `wsinuc.store.iter_nuclei` says.
     DataError
         Its summary does not name the settings of the run.
     """
     folder = Path(result)
-    nuclei = concatenate(list(iter_nuclei(folder)))
+    conditions = Conditions.parse(where)
+    nuclei = concatenate([conditions.of_nuclei(part) for part in iter_nuclei(folder)])
     content = read_made(folder).content
     facts = typed(Facts, content)
     if facts is None or "settings" not in facts:

@@ -32,6 +32,8 @@ _OPTIONS = (
     "image",
     "cells",
     "outlines",
+    "threshold",
+    "min_area_um2",
 )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from wsinuc.limits import listed, parse_table, read_text
 from wsinuc.slides.dicom import files_in, find_series
 from wsinuc.urls import Place, to_place
 
-COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
+COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "threshold", "min_area_um2", "name")
 MAX_BYTES = 16 * 2**20
 """A table larger than this is no list of slides."""
 MAX_SLIDES = 200_000
@@ -45,6 +45,10 @@ class SlideJob:
     model: str | None = None
     roi: Path | None = None
     tissue: str | None = None
+    threshold: float | None = None
+    """Foreground probability from which a pixel belongs to a nucleus."""
+    min_area_um2: float | None = None
+    """Least area of a nucleus."""
     name: str | None = None
     """Name of the result's folder; None takes the slide's file name without its ending."""
     files: int = 1
@@ -64,8 +68,8 @@ class SlideJob:
         return out / f"{self.stem}.wsinuc"
 
     def config(self, common: SegmentConfig) -> SegmentConfig:
-        """The settings of this slide; raises ConfigError for a resolution out of range."""
-        own = {key: getattr(self, key) for key in ("mpp", "model", "roi", "tissue")}
+        """The settings of this slide; raises ConfigError for a number out of range."""
+        own = {key: getattr(self, key) for key in ("mpp", "model", "roi", "tissue", "threshold", "min_area_um2")}
         return replace(common, **{key: value for key, value in own.items() if value is not None})
 
 
@@ -218,10 +222,12 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
     try:
         job = SlideJob(
             slide=_slide(cells["slide"], folder),
-            mpp=_mpp(cells["mpp"]) if "mpp" in cells else None,
+            mpp=_number(cells, "mpp", "um per pixel", "0.25"),
             model=_model(cells["model"], folder) if "model" in cells else None,
             roi=folder / cells["roi"] if "roi" in cells else None,
             tissue=_tissue(cells["tissue"], folder) if "tissue" in cells else None,
+            threshold=_number(cells, "threshold", "a probability", "0.5"),
+            min_area_um2=_number(cells, "min_area_um2", "um2", "5"),
             name=cells.get("name"),
         )
         job.config(SegmentConfig())
@@ -238,12 +244,15 @@ def _slide(text: str, folder: Path) -> Place:
     return where
 
 
-def _mpp(text: str) -> float:
+def _number(cells: Mapping[str, str], name: str, unit: str, example: str) -> float | None:
+    """The number in a cell; None where the cell is empty."""
+    if name not in cells:
+        return None
     try:
-        return float(text)
+        return float(cells[name])
     except ValueError:
         raise ConfigError(
-            f"mpp is no number: {text[:40]!r}; expected um per pixel with a decimal point, like 0.25"
+            f"{name} is no number: {cells[name][:40]!r}; expected {unit} with a decimal point, like {example}"
         ) from None
 
 

@@ -34,6 +34,10 @@ class ModelDescription:
     """um per pixel at which it works; None where its header does not say."""
     classes: tuple[str, ...]
     """What a nucleus can be."""
+    threshold: float | None
+    """Foreground probability from which a pixel belongs to a nucleus; None for another kind than segmenters."""
+    min_area_um2: float | None
+    """Least area of a nucleus in um2; None for another kind."""
     base: str | None
     """The model whose nuclei it gives classes to; None for a model that finds its own."""
     data: tuple[str, ...]
@@ -63,6 +67,8 @@ def describe_model(path: Path) -> ModelDescription:
         parameters=size.parameters if size else None,
         mpp=_mpp(header, size),
         classes=size.classes if size else (),
+        threshold=size.threshold if size else None,
+        min_area_um2=size.min_area_um2 if size else None,
         base=_base(header.provenance),
         data=_learned_from(header, size),
         licence=_text(header.provenance.get("licence")),

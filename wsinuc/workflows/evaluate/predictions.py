@@ -30,6 +30,7 @@ from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.stains import QUPATH
 from wsinuc.own_files import check_folder
 from wsinuc.pipeline.image import find_nuclei, paint_level0
+from wsinuc.pipeline.seen_image import SeenImage
 from wsinuc.regular import make_folder
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
@@ -61,11 +62,17 @@ prediction without classes. It must not look at the annotation."""
 
 
 def predict_nuclei(
-    image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None, semantic: bool = False
+    image: LabelledImage,
+    *,
+    segmenter: Segmenter,
+    batch_size: int | None = None,
+    semantic: bool = False,
+    seen: SeenImage | None = None,
 ) -> Prediction:
     """What ``segment`` finds in an image, at the image's own resolution; classes are counted as the segmenter's are.
 
-    ``semantic`` asks for the classes of pixels before nuclei are separated as well.
+    ``semantic`` asks for the classes of pixels before nuclei are separated as well; with ``seen`` the network is not
+    asked twice for one image.
     """
     measure: tuple[str, ...] = ()
     stains = QUPATH.name
@@ -74,7 +81,9 @@ def predict_nuclei(
         stains = segmenter.needs.stains
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
-        content = find_nuclei(view, segmenter, batch_size=batch_size, measure=measure, stains=stains, semantic=semantic)
+        content = find_nuclei(
+            view, segmenter, batch_size=batch_size, measure=measure, stains=stains, semantic=semantic, seen=seen
+        )
     nuclei = content.nuclei
     prediction = prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
     if content.pixels is None:

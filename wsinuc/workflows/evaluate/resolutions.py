@@ -7,21 +7,16 @@ annotation it repeats.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
-from wsinuc.errors import ConfigError
-from wsinuc.exports.atomic import replacing_text
 from wsinuc.workflows.evaluate import files as evaluation_files
-from wsinuc.workflows.evaluate.figures import METRICS, Evaluation
+from wsinuc.workflows.evaluate.figures import Evaluation
 from wsinuc.workflows.evaluate.run import Predict, evaluate
-
-FIGURES = ("f_detection", "bpq_pannuke", "mpq_pannuke")
-"""Figures of a summary that stand in the table beside the means."""
+from wsinuc.workflows.evaluate.series import parse_series, series_rows, write_series
 
 
 def parse_resolutions(text: str) -> tuple[float, ...]:
@@ -32,13 +27,7 @@ def parse_resolutions(text: str) -> tuple[float, ...]:
     >>> parse_resolutions("0.25,0.5,1.0")
     (0.25, 0.5, 1.0)
     """
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not values or len(set(values)) < len(values):
-        raise ConfigError(f"resolutions are different numbers, um per pixel, such as 0.25,0.5,1.0; got {text!r}")
-    return values
+    return parse_series(text, "resolutions in um per pixel", "0.25,0.5,1.0")
 
 
 def evaluate_resolutions(
@@ -78,28 +67,10 @@ def evaluate_resolutions(
         folder = out and out / f"mpp_{mpp:g}"
         evaluations[mpp] = evaluate(images, predict, out=folder, overwrite=overwrite, **settings)
     if out is not None:
-        _write(evaluations, out)
+        write_series(resolution_rows(evaluations), out, "resolutions", {"compared_at": "the resampled resolution"})
     return evaluations
 
 
 def resolution_rows(evaluations: Mapping[float, Evaluation]) -> list[dict[str, float]]:
     """A line per resolution: ``mpp``, means over images, pooled figures, and counts of nuclei."""
-    rows = []
-    for mpp, evaluation in evaluations.items():
-        summary = evaluation.summary()
-        row = {"mpp": mpp, "images": len(evaluation.images)}
-        row |= {name: evaluation.means[name] for name in METRICS if name in evaluation.means}
-        row |= {name: summary[name] for name in FIGURES if name in summary}
-        rows.append(row | evaluation.totals)
-    return rows
-
-
-def _write(evaluations: Mapping[float, Evaluation], out: Path) -> None:
-    rows = resolution_rows(evaluations)
-    with replacing_text(out / "resolutions.csv") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    evaluation_files.write_json(
-        {"compared_at": "the resampled resolution", "resolutions": rows}, out / "resolutions.json"
-    )
+    return series_rows("mpp", evaluations)

@@ -29,6 +29,8 @@ class Quantity:
     """density, share, probability, disagreement, or the name of a measurement."""
     class_name: str | None = None
     """Only nuclei of this class; for ``share`` the class whose share it is; None for all nuclei."""
+    where: tuple[str, ...] = ()
+    """Conditions that nuclei must meet to be on the map at all, see `wsinuc.store.conditions`."""
 
     def __post_init__(self) -> None:
         if self.of == SHARE and self.class_name is None:
@@ -42,7 +44,15 @@ class Quantity:
         --------
         >>> Quantity("density").title, Quantity("share", "Tumor").title, Quantity("area_um2").title
         ('nuclei per mm²', 'share of Tumor', 'mean area (µm²)')
+        >>> Quantity("density", where=("probability>=0.6",)).title
+        'nuclei per mm² where probability>=0.6'
         """
+        if not self.where:
+            return self._plain_title
+        return f"{self._plain_title} where {' and '.join(self.where)}"
+
+    @property
+    def _plain_title(self) -> str:
         if self.of == SHARE:
             return f"share of {self.class_name}"
         of_class = f" of {self.class_name}" if self.class_name else ""

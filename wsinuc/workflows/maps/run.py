@@ -9,6 +9,7 @@ from wsinuc import arguments, own_files
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.regular import require_parent
 from wsinuc.store import iter_nuclei
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.maps.grid import MapGrid, Sums
@@ -19,7 +20,14 @@ FORMATS = {".ome.zarr": "ome-zarr", ".zarr": "ome-zarr", ".tiff": "tiff", ".tif"
 """Ending of a file -> how it is written."""
 
 
-def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
+def map_nuclei(
+    result: PathLike,
+    *,
+    of: str = DENSITY,
+    um: float = 50.0,
+    class_name: str | None = None,
+    where: str | Sequence[str] = (),
+) -> NucleiMap:
     """The map of a quantity over a result.
 
     The table is read part by part; memory grows with the number of squares alone.
@@ -35,6 +43,8 @@ def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_n
         Side of a square in um.
     class_name
         Only nuclei of this class; for share, the class.
+    where
+        Conditions that nuclei must meet to be on the map, such as ``["probability>=0.6", "area_um2<200"]``.
 
     Returns
     -------
@@ -44,7 +54,7 @@ def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_n
     Raises
     ------
     ConfigError
-        The map is finer than the pixels, or the table has no such measurement or class.
+        The map is finer than the pixels, the table has no such measurement or class, or a condition asks for one.
     DamageError, OutputError
         As `wsinuc.iter_nuclei`.
 
@@ -60,8 +70,9 @@ def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_n
     ((4, 4), True)
     """
     result = to_path(result)
-    quantity = Quantity(of, class_name)
-    parts = iter_nuclei(result)
+    conditions = Conditions.parse(where)
+    quantity = Quantity(of, class_name, (where,) if isinstance(where, str) else tuple(where))
+    parts = map(conditions.of_nuclei, iter_nuclei(result))
     # Looks at the result before the first part is read, so that the summary below is one.
     first = next(parts)
     settings = read_made(result).content["settings"]

@@ -11,6 +11,7 @@ from shapely.geometry.base import BaseGeometry
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.nuclei import Frame, Nuclei
 from wsinuc.slides.isolation.isolated import open_isolated
+from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import inspect
 from wsinuc.store.parts import iter_nuclei
 from wsinuc.urls import PathLike, Place, PlaceLike, to_path, to_place
@@ -21,7 +22,11 @@ from wsinuc.workflows.regions.jobs import RegionJob
 
 
 def measure_regions(
-    result: PlaceLike, annotations: PathLike | Mapping[str, BaseGeometry], *, bands_um: Sequence[float] = ()
+    result: PlaceLike,
+    annotations: PathLike | Mapping[str, BaseGeometry],
+    *,
+    bands_um: Sequence[float] = (),
+    where: str | Sequence[str] = (),
 ) -> list[RegionFigures]:
     """Count and measure the nuclei of a result by regions, in the order in which they are given.
 
@@ -38,6 +43,8 @@ def measure_regions(
     bands_um
         Distances from each region's border at which bands end, ascending: ``(50, 100)`` counts nuclei that lie deeper
         than 100 um, 100 to 50 and 50 to 0 um inside, and 0 to 50 and 50 to 100 um outside.
+    where
+        Conditions that nuclei must meet to count, such as ``["probability>=0.6", "area_um2<200"]``.
 
     Returns
     -------
@@ -47,7 +54,7 @@ def measure_regions(
     Raises
     ------
     ConfigError
-        The bands do not ascend.
+        The bands do not ascend, or the table has no such column or class as a condition asks for.
     DataError
         The annotations are damaged, or a region has no name, no area, or lies outside of the slide.
     OutputError, DamageError, RemoteError
@@ -70,7 +77,7 @@ def measure_regions(
     """
     limits = check_limits(bands_um)
     place = to_place(result)
-    parts = iter_nuclei(place)
+    parts = map(Conditions.parse(where).of_nuclei, iter_nuclei(place))
     first = next(parts, None)
     if first is None:
         raise DataError(f"{place}: its table has no part: wsinuc verify says what is missing")
@@ -89,10 +96,12 @@ def measure_regions(
     return [gatherer.figures(place.stem, first.class_names, names) for gatherer in gatherers]
 
 
-def measure_jobs(jobs: Iterable[RegionJob], *, bands_um: Sequence[float] = ()) -> Iterator[list[RegionFigures]]:
+def measure_jobs(
+    jobs: Iterable[RegionJob], *, bands_um: Sequence[float] = (), where: Sequence[str] = ()
+) -> Iterator[list[RegionFigures]]:
     """`measure_regions` of each, one after the other."""
     for job in jobs:
-        yield measure_regions(job.result, job.annotations, bands_um=bands_um)
+        yield measure_regions(job.result, job.annotations, bands_um=bands_um, where=where)
 
 
 def slide_frame(place: Place, summary: Mapping[str, Any], frame: Frame) -> SlideFrame:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wsinuc.config import measured_groups
+from wsinuc.config import check_min_area, check_threshold, measured_groups
 from wsinuc.errors import DataError
 from wsinuc.pipeline.image import find_nuclei, paint_level0
 from wsinuc.results.image import SegmentedImage
 from wsinuc.segmenters.base import Measuring, Segmenter, check_segmenter
+from wsinuc.segmenters.cutoffs import with_cutoffs
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.resolution import check_given_mpp
 from wsinuc.urls import PathLike
@@ -33,6 +34,8 @@ def segment_image(
     device: str = "auto",
     measure: str = "shape,stain",
     stains: str = "qupath",
+    threshold: float | None = None,
+    min_area_um2: float | None = None,
     segmenter: Segmenter | None = None,
 ) -> SegmentedImage:
     """Find the nuclei of an image in memory: an array, a PIL image, a tile, a region of a slide.
@@ -56,6 +59,9 @@ def segment_image(
         ``none``.
     stains
         Stain vectors of optical densities: ``qupath`` or ``ruifrok``.
+    threshold, min_area_um2
+        Foreground probability from which a pixel, and area from which an instance is a nucleus, as
+        `wsinuc.SegmentConfig` has them; None takes the model's own.
     segmenter
         A loaded model (`wsinuc.load_segmenter`), which takes the place of ``model`` and ``device``: a loop over
         images loads it once.
@@ -72,7 +78,8 @@ def segment_image(
     MppError
         ``mpp`` is no microscope's, or one that the model was not made for.
     ConfigError
-        There is no such group of measurements or such stain vectors, or the model needs others.
+        There is no such group of measurements or such stain vectors, or the model needs others; or a threshold or
+        area is out of its range.
     CheckpointError, DeviceError
         The model cannot be loaded, or there is no such device.
 
@@ -93,10 +100,13 @@ def segment_image(
     """
     pixels = rgb_array(image)
     groups = measured_groups(measure)
+    check_threshold(threshold)
+    check_min_area(min_area_um2)
     with ArraySlide(pixels, mpp=check_given_mpp(mpp)) as slide:
         if segmenter is None:
             segmenter = _load(model, device)
         check_segmenter(segmenter)
+        segmenter = with_cutoffs(segmenter, threshold=threshold, min_area_um2=min_area_um2)
         check_mpp(slide.mpp, segmenter, _NAME)
         if isinstance(segmenter, Measuring):
             segmenter.needs.require(groups, stains)

@@ -9,6 +9,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ClusterError
 from wsinuc.pipeline.block_worker import GivenSegmenter, SegmenterSource
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs, changed_cutoffs, with_cutoffs
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class ModelFile:
     device: str
     sha256: str
     """SHA-256 of the file that the client has."""
+    cutoffs: Cutoffs | None = None
+    """Those of the client's segmenter, where they are not those of the file."""
 
     def __call__(self) -> Segmenter:
         """The segmenter; on the CPU with one thread, because the last bits of a sum depend on how many share it.
@@ -43,7 +46,9 @@ class ModelFile:
                 f"the model {self.model} has sha256 {sha256[:12]} here and {self.sha256[:12]} for the client: "
                 "install the same version of wsinuc, or copy the same file to the same path"
             )
-        return segmenter
+        if self.cutoffs is None:
+            return segmenter
+        return with_cutoffs(segmenter, threshold=self.cutoffs.threshold, min_area_um2=self.cutoffs.min_area_um2)
 
 
 def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
@@ -68,7 +73,14 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
         model = str(path.absolute())
     else:
         model = config.model
-    return ModelFile(model, config.device, sha256)
+    return ModelFile(model, config.device, sha256, _other_cutoffs(segmenter))
+
+
+def _other_cutoffs(segmenter: Segmenter) -> Cutoffs | None:
+    """Cutoffs that a worker would not find in the file."""
+    if isinstance(segmenter, Adjustable) and changed_cutoffs(segmenter):
+        return segmenter.cutoffs
+    return None
 
 
 def _sha256(model: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import wsinuc
 from wsinuc import own_files
@@ -24,12 +24,15 @@ from wsinuc.nuclei.measured_names import OF_PIXELS
 from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Measuring, Segmenter, Tiled, check_segmenter
+from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs, changed_cutoffs, with_cutoffs
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
 from wsinuc.urls import Place, PlaceLike, to_place
+
+Model = TypeVar("Model")
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -74,6 +77,10 @@ class Estimate:
     """Estimated peak, without the network's own."""
     disk_bytes: int
     """Estimated size of the result at a usual density of nuclei."""
+    cutoffs: Cutoffs | None = None
+    """From which probability and area there is a nucleus; None of a segmenter of another make."""
+    own_cutoffs: Cutoffs | None = None
+    """The same as the model's file has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +124,7 @@ def estimate_segment(slide_path: PlaceLike, out: PlaceLike, config: SegmentConfi
     slide_path = to_place(slide_path)
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
         slide.require_mpp()
-        model = outline_model(config.model)
+        model = _adjusted(outline_model(config.model), config)
         _check_device(config.device)
         terrain = _survey(slide, slide_path, config, model)
         return _estimate(terrain, model, config, slide_path, ResultStore(out, config.work))
@@ -186,6 +193,7 @@ def prepare(
         if segmenter is None:
             segmenter = _load_segmenter(config)
         check_segmenter(segmenter)
+        segmenter = _adjusted(segmenter, config)
         terrain = _survey(slide, slide_path, config, segmenter)
         estimate = _estimate(terrain, segmenter, config, slide_path, ResultStore(out, config.work))
         prepared = Prepared(**_fields(terrain), segmenter=segmenter)
@@ -224,6 +232,11 @@ def _load_segmenter(config: SegmentConfig) -> Segmenter:
     from wsinuc.segmenters import load_segmenter
 
     return load_segmenter(config.model, device=config.device)
+
+
+def _adjusted(model: Model, config: SegmentConfig) -> Model:
+    """The model with the cutoffs that are asked for."""
+    return with_cutoffs(model, threshold=config.threshold, min_area_um2=config.min_area_um2)
 
 
 def check_mpp(mpp: float, segmenter: Tiled, name: str) -> None:
@@ -267,6 +280,8 @@ def _estimate(
         left_out_share=selection.tissue.left_out(),
         memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
         disk_bytes=int(tissue_px * mm2_per_px * (NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS + _copied_bytes(view, config))),
+        cutoffs=segmenter.cutoffs if isinstance(segmenter, Adjustable) else None,
+        own_cutoffs=segmenter.own_cutoffs if isinstance(segmenter, Adjustable) else None,
     )
     _check_space(estimate)
     return estimate
@@ -314,6 +329,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "stains": config.stains if not OF_PIXELS.isdisjoint(config.groups) else None,
         # What is usual needs no word, so that the settings of most slides stay what they are.
         **({"semantic": True} if config.semantic else {}),
+        **changed_cutoffs(segmenter),
         **({} if config.outlines == "smooth" else {"outlines": config.outlines}),
         **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }

@@ -9,7 +9,7 @@ import functools
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -248,7 +248,7 @@ def notes_of(
     prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput, stains: StainVectors | None
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the numbers: of the slide's file, then of the run."""
-    notes = list(prepared.slide.header.notes)
+    notes = [*prepared.slide.header.notes, *_cutoff_notes(plan)]
     if seen.holes >= NOTED_HOLES:
         notes.append(
             f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
@@ -274,6 +274,24 @@ def notes_of(
     if stains and plan.settings["stains"] != stains.name:
         notes.append(f"too little stained tissue to fit stain vectors: optical densities are by those of {stains.name}")
     return tuple(notes)
+
+
+def _cutoff_notes(plan: Plan) -> Iterator[str]:
+    """That cutoffs are not the model's, and what follows from it."""
+    cutoffs = plan.cutoffs
+    own = plan.own_cutoffs
+    if cutoffs is None or own is None:
+        return
+    if cutoffs.threshold != own.threshold:
+        yield (
+            f"the threshold is {cutoffs.threshold:g} (--threshold), the model's own {own.threshold:g}: probabilities "
+            "are calibrated for the model's own"
+        )
+    if cutoffs.min_area_um2 != own.min_area_um2:
+        yield (
+            f"the least area of a nucleus is {cutoffs.min_area_um2:g} um2 (--min-area), the model's own "
+            f"{own.min_area_um2:g} um2"
+        )
 
 
 def _level0(box: Box, downsample: tuple[float, float]) -> tuple[int, int, int, int]:

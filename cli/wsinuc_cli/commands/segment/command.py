@@ -21,6 +21,7 @@ from wsinuc_cli.options.common import (
     PLACE,
     also_option,
     device_option,
+    min_area_option,
     reader_options,
     start_logging,
     verbosity_options,
@@ -103,6 +104,14 @@ if TYPE_CHECKING:
     metavar="UM",
     help="Grow a cell around each nucleus, by up to so many um and without overlap; 5 is usual.",
 )
+@click.option(
+    "--threshold",
+    type=float,
+    metavar="P",
+    help="Foreground probability (0 to 1) from which a pixel belongs to a nucleus; a lower one finds more and larger "
+    "nuclei.  [default: the model's own]",
+)
+@min_area_option
 @click.option(
     "--block",
     default=DEFAULTS["block"],
@@ -199,9 +208,9 @@ def segment(
     labels.ome.zarr    label images over the slide, OME-Zarr: open it in napari
     summary.json       counts, area, time, versions
 
-    A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
-    and name; its paths are relative to the table. Several slides also give report.html, which compares them,
-    summary.md and summary.csv, and "wsinuc status DIR" says how far they are.
+    A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue,
+    threshold, min_area_um2 and name; its paths are relative to the table. Several slides also give report.html,
+    which compares them, summary.md and summary.csv, and "wsinuc status DIR" says how far they are.
 
     Give the same command again to continue an interrupted run; slides that are complete with the same settings
     are left as they are. When a slide fails, the others continue, and the exit code is 1.

@@ -78,9 +78,25 @@ def describe_dry_run(plan: Estimate, time_text: str) -> str:
         ("resolution", f"{plan.mpp:.4g} um per pixel from level {plan.level}: {width} x {height} pixels"),
         ("tissue", f"{plan.tissue_mm2:.3g} of {plan.slide_mm2:.3g} mm2 ({plan.tissue_share:.0%})"),
         ("left out", ", ".join(left_out) or "nothing"),
+        *_cutoff_rows(plan),
         ("blocks", f"{len(plan.blocks)} of {plan.blocks_total}, {plan.tiles} tiles for the network"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),
         ("time", time_text),
     ]
     return as_text([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])
+
+
+def _cutoff_rows(plan: Estimate) -> list[tuple[str, str]]:
+    """What the model takes for a nucleus; no line for a segmenter that does not say."""
+    cutoffs = plan.cutoffs
+    own = plan.own_cutoffs
+    if cutoffs is None or own is None:
+        return []
+    threshold = f"{cutoffs.threshold:g}"
+    if cutoffs.threshold != own.threshold:
+        threshold += f" (the model's own is {own.threshold:g})"
+    area = f"{cutoffs.min_area_um2:g} um2"
+    if cutoffs.min_area_um2 != own.min_area_um2:
+        area += f" (the model's own is {own.min_area_um2:g} um2)"
+    return [("threshold", threshold), ("least area", area)]

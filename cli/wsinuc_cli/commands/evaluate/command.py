@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.commands.evaluate.series import COLUMNS, evaluate_at_resolutions, evaluate_at_thresholds
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import DEFAULTS, device_option
+from wsinuc_cli.options.common import DEFAULTS, device_option, min_area_option
 from wsinuc_cli.options.images import condition_options
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.metrics.detection import DetectionCounts
+    from wsinuc.segmenters.base import Segmenter
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
-COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 POOLED = {
     "f_detection": "F_d",
     "type_accuracy": "type accuracy",
@@ -29,12 +30,6 @@ POOLED = {
     "mpq_pannuke": "mPQ (PanNuke)",
     "mpq_pooled_conic": "mPQ (pooled, CoNIC)",
     "miou_pooled_nuclei": "IoU of pixels, mean over classes of nuclei",
-}
-TITLES = {
-    "aji_plus": "aji+",
-    "f_detection": "F_d",
-    "true_nuclei": "annotated",
-    "predicted_nuclei": "predicted",
 }
 BY_CLASS = {
     "pq_pannuke": "PQ/image",
@@ -70,6 +65,13 @@ SEMANTIC_BY_CLASS = {
     help="Shipped model or checkpoint to measure.",
     metavar="NAME|FILE",
 )
+@click.option(
+    "--threshold",
+    metavar="P[,P...]",
+    help="Foreground probability from which a pixel belongs to a nucleus. Of several, each is measured, and a table "
+    "compares them.  [default: the model's own]",
+)
+@min_area_option
 @click.option(
     "--pred",
     type=FOLDER,
@@ -141,6 +143,7 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
     wsinuc evaluate monuseg --split split.json --part test
     wsinuc evaluate pannuke=PanNuke --model mine.safetensors --semantic -o evaluation
     wsinuc evaluate tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
+    wsinuc evaluate mine --threshold 0.4,0.5,0.6,0.7 -o thresholds
     wsinuc evaluate tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
     """
@@ -152,6 +155,9 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
     if options["at_mpp"] is not None and (pred is not None or data is None):
         raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
+    thresholds = _thresholds(options)
+    if pred is not None and (thresholds or options["min_area_um2"] is not None):
+        raise click.UsageError("--threshold and --min-area are for a model, and --pred has separated nuclei")
     scoring = task.Scoring(
         classes=options["classes"],
         rule=options["matching"],
@@ -168,44 +174,20 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
     dataset = _open_dataset(data, options)
     if pred is None:
         files["notes"] = _learned_from(options["model"], dataset)
-        predict, names = _predictor(options)
+        segmenter = _segmenter(options, thresholds)
+        predict, names = _predictor(segmenter, options)
     else:
         predict, names = _reader(pred)
     # Pages need images, which a comparison of two folders does not have.
     files |= {"predicted_classes": names, "worst": options["worst"]}
     if options["at_mpp"] is not None:
-        _evaluate_resolutions(dataset, predict, options["at_mpp"], files)
+        evaluate_at_resolutions(dataset, predict, options["at_mpp"], files)
+        return
+    if len(thresholds) > 1:
+        files |= {"batch_size": options["batch_size"], "semantic": options["semantic"]}
+        evaluate_at_thresholds(dataset, segmenter, thresholds, files)
         return
     _show(task.evaluate(dataset, predict, **files), output)
-
-
-def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
-    """One evaluation per resolution, and a table of all below them."""
-    from wsinuc.workflows.evaluate import resolutions as task
-
-    wanted = task.parse_resolutions(resolutions)
-
-    def tell(mpp: float) -> None:
-        echo(f"{mpp:g} um per pixel")
-
-    rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
-    echo()
-    echo("Means over images, compared at the resampled resolution:")
-    shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
-    echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
-    for row in rows:
-        echo("  ".join(_cell(row[name]) for name in shown))
-    for note in files.get("notes", ()):
-        echo(f"Note: {note}")
-    if files["out"] is not None:
-        echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
-
-
-def _cell(value: float) -> str:
-    """A count, or a figure with three digits, nine letters wide."""
-    if isinstance(value, int):
-        return f"{value:9d}"
-    return f"{value:9.3f}"
 
 
 def _open_dataset(source: str, options: Mapping[str, Any]) -> Dataset:
@@ -230,12 +212,39 @@ def _learned_from(model: str, dataset: Dataset) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-def _predictor(options: Mapping[str, Any]) -> tuple[Predict, tuple[str, ...]]:
-    """What predicts, and the names of its classes."""
+def _thresholds(options: Mapping[str, Any]) -> tuple[float, ...]:
+    """The thresholds that are asked for; none takes the model's own."""
+    from wsinuc.config import check_min_area, check_threshold
+    from wsinuc.workflows.evaluate.thresholds import parse_thresholds
+
+    check_min_area(options["min_area_um2"])
+    if options["threshold"] is None:
+        return ()
+    thresholds = parse_thresholds(options["threshold"])
+    # Before a model is loaded.
+    for threshold in thresholds:
+        check_threshold(threshold)
+    if len(thresholds) > 1 and options["at_mpp"] is not None:
+        raise click.UsageError("--at-mpp and several values of --threshold are two tables: give one threshold")
+    return thresholds
+
+
+def _segmenter(options: Mapping[str, Any], thresholds: tuple[float, ...]) -> Segmenter:
+    """The model, with the least area and the threshold that are asked for; of several thresholds with none yet."""
     from wsinuc.segmenters import load_segmenter
+    from wsinuc.segmenters.cutoffs import with_cutoffs
+
+    threshold = None
+    if len(thresholds) == 1:
+        threshold = thresholds[0]
+    segmenter = load_segmenter(options["model"], device=options["device"])
+    return with_cutoffs(segmenter, threshold=threshold, min_area_um2=options["min_area_um2"])
+
+
+def _predictor(segmenter: Segmenter, options: Mapping[str, Any]) -> tuple[Predict, tuple[str, ...]]:
+    """What predicts, and the names of its classes."""
     from wsinuc.workflows.evaluate.run import predict_nuclei
 
-    segmenter = load_segmenter(options["model"], device=options["device"])
     names = tuple(c.name for c in segmenter.classes)
     predict = partial(
         predict_nuclei, segmenter=segmenter, batch_size=options["batch_size"], semantic=options["semantic"]
