@@ -15,14 +15,23 @@ Wanted = Mapping[str, str | Collection[str]]
 
 
 def conditions_of(wanted: Wanted) -> dict[str, frozenset[str]]:
-    """Attribute -> values as a set; raises DataError for values that are no texts."""
+    """Attribute -> values as a set; raises DataError for values that are no texts.
+
+    Examples
+    --------
+    >>> conditions_of({"patient": 9})
+    Traceback (most recent call last):
+    wsinuc.errors.DataError: expected texts as values of patient, such as ["09", "10"], got 9 (int)
+    """
     conditions = {}
-    for attribute, values in wanted.items():
-        several = frozenset([values] if isinstance(values, str) else values)
-        odd = [value for value in several if not isinstance(value, str)]
-        if odd:
-            raise DataError(f"values of {attribute} are texts, got {arguments.came(odd[0])}: write '{odd[0]}'")
-        conditions[attribute] = several
+    for attribute, values in arguments.instance(wanted, Mapping, "values by attribute", DataError).items():
+        several = [values] if isinstance(values, str) else values
+        is_texts = isinstance(several, Collection) and all(isinstance(value, str) for value in several)
+        if not is_texts or isinstance(several, bytes):
+            raise DataError(
+                f'expected texts as values of {attribute}, such as ["09", "10"], got {arguments.came(values)}'
+            )
+        conditions[attribute] = frozenset(several)
     return conditions
 
 

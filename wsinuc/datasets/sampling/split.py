@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc import arguments
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.limits import read_json
 from wsinuc.typed_json import from_json
+from wsinuc.urls import PathLike, to_path
 
 FORMAT = "wsinuc-split"
 VERSION = 1
@@ -77,7 +78,7 @@ class Split:
             raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}: name one of these")
         return dataset.patches(self.parts[part])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Write JSON with one line per image or patch.
 
         Raises
@@ -92,11 +93,11 @@ class Split:
             for name, places in self.parts.items()
         ]
         text = "\n".join(["{", *lines, ' "parts": {', ",\n".join(parts), " }", "}", ""])
-        with replacing(path) as file:
+        with replacing(to_path(path)) as file:
             file.write(text.encode())
 
     @classmethod
-    def load(cls, path: Path) -> Split:
+    def load(cls, path: PathLike) -> Split:
         """Read what `save` wrote.
 
         Raises
@@ -105,7 +106,7 @@ class Split:
             The file is missing, of another version, damaged, or no split.
         """
         try:
-            content = read_json(path)
+            content = read_json(to_path(path))
         except FileNotFoundError:
             raise DataError(f"{path} is missing; make a split with wsinuc data split") from None
         except OSError as error:
@@ -189,6 +190,8 @@ def split_images(
     DataError
         An attribute is unknown, or a part would be empty.
     """
+    for name, share in fractions.items():
+        arguments.number(f"the share of {name}", share)
     # Written so that nan is refused, too.
     if not fractions or not min(fractions.values()) > 0 or not sum(fractions.values()) <= 1 + 1e-9:
         shown = ", ".join(f"{name}={share:g}" for name, share in fractions.items())

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.classes import hex_color
 from wsinuc.nuclei.uuids import nucleus_uuids
+from wsinuc.urls import PathLike, to_path
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,7 +38,7 @@ NEIGHBOURS_UM = 50.0
 """Longest distance in um of two neighbours; a longer edge crosses a lumen, a vessel or the glass between two pieces."""
 
 
-def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> AnnData:
+def to_anndata(result: PathLike, *, neighbours_um: float = NEIGHBOURS_UM) -> AnnData:
     """The nuclei of a finished result as AnnData, in memory (making it takes about 1.5 kB per nucleus).
 
     Parameters
@@ -60,7 +60,7 @@ def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> A
     return build_table(read_whole(result), neighbours_um)
 
 
-def write_anndata(result: Path | str, out: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
+def write_anndata(result: PathLike, out: PathLike, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
     """Write the nuclei of a finished result as AnnData; the suffix of ``out`` decides the form.
 
     Parameters
@@ -77,7 +77,7 @@ def write_anndata(result: Path | str, out: Path | str, *, neighbours_um: float =
     ConfigError, DamageError, DataError
         As `to_anndata` raises them.
     """
-    out = Path(out)
+    out = to_path(out)
     if out.suffix.lower() not in (".h5ad", ".zarr"):
         raise OutputError(f"AnnData is written as .h5ad or .zarr, not {out.name}: choose one of these suffixes")
     with appearing(out) as partial:

@@ -10,6 +10,7 @@ from wsinuc.nuclei import Nuclei, concatenate
 from wsinuc.store import iter_nuclei, settings_hash
 from wsinuc.store.manifest import read_made
 from wsinuc.store.typed import Facts, typed
+from wsinuc.urls import PathLike, to_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class WholeResult:
     """Whether the result holds pixels of the slide."""
 
 
-def read_whole(result: Path | str) -> WholeResult:
+def read_whole(result: PathLike) -> WholeResult:
     """Read the table of a finished result.
 
     Raises
@@ -36,7 +37,7 @@ def read_whole(result: Path | str) -> WholeResult:
     DataError
         Its summary does not name the settings of the run.
     """
-    folder = Path(result)
+    folder = to_path(result)
     nuclei = concatenate(list(iter_nuclei(folder)))
     content = read_made(folder).content
     facts = typed(Facts, content)

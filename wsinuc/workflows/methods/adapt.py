@@ -99,7 +99,7 @@ def adapt(
     >>> outcome.windows, outcome.nuclei, outcome.written
     (('CMU-1-Small-Region_3_0_0', 'CMU-1-Small-Region_4_0_0'), 39, True)
     >>> wsinuc.load_segmenter(mine, device="cpu").mpp
-    0.5
+    0.25
     """
     path = checkpoint_place(out)
     config = settings(config, AdaptConfig, "AdaptConfig")

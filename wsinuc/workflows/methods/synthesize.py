@@ -103,12 +103,13 @@ def synthesize(
     >>> folder = Path(tempfile.mkdtemp())
     >>> drawn = "examples/data/CMU-1-Small-Region.nuclei.geojson"
     >>> windows = wsinuc.open_dataset("examples/data/CMU-1-Small-Region.svs", annotations=drawn)
-    >>> training = replace(wsinuc.GeneratorConfig.preset("nudiff-image", "cpu").lasting(1), patch=32, batch=1)
+    >>> training = wsinuc.GeneratorConfig.preset("nudiff-image", "cpu").lasting(1)
+    >>> training = replace(training, patch=16, batch=1, network=replace(training.network, multipliers=(1,)))
     >>> generator = wsinuc.pretrain(windows[3:], folder / "image.safetensors", training, device="cpu").path
     >>> config = wsinuc.SynthesisConfig(sampler=SamplerConfig("dpm++", 2))
     >>> synthetic = wsinuc.synthesize(generator, folder / "synthetic", 2, config, layout=windows, device="cpu")
     >>> len(synthetic), synthetic[0].image.shape, synthetic.rows[0]["method"]
-    (2, (32, 32, 3), 'nudiff')
+    (2, (16, 16, 3), 'nudiff')
     """
     path = to_path(model)
     folder = to_path(out)

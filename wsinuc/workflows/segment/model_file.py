@@ -9,6 +9,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ClusterError
 from wsinuc.pipeline.block_worker import GivenSegmenter, SegmenterSource
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.urls import PathLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,11 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
     if path.is_file():
         model = str(path.absolute())
     else:
-        model = config.model
+        model = str(config.model)
     return ModelFile(model, config.device, sha256)
 
 
-def _sha256(model: str) -> str:
+def _sha256(model: PathLike) -> str:
     from wsinuc.models.checkpoints.file_header import file_sha256
     from wsinuc.segmenters import model_path
 

@@ -29,7 +29,7 @@ from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.urls import Place, PlaceLike, to_place
+from wsinuc.urls import PathLike, Place, PlaceLike, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -319,9 +319,9 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
+def region_identity(roi: PathLike, origin_yx: tuple[int, int]) -> str:
     """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
-    file = sha256_of(roi)[:32]
+    file = sha256_of(Path(roi))[:32]
     if origin_yx == (0, 0):
         return file
     return f"{file} from {origin_yx[1]}, {origin_yx[0]}"
