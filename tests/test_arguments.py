@@ -91,7 +91,7 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[object, ...]]] = {
     "classify": (lambda odd, at: wsinuc.classify(odd, {"a": "b"}), ()),
     "classify labels": (lambda odd, at: wsinuc.classify(at.result, odd), ()),
     "classify folds": (lambda odd, at: wsinuc.classify(at.result, {"a": "b"}, folds=odd), ()),
-    "Dataset.where": (lambda odd, at: wsinuc.open_dataset(at.dataset, mpp=0.5).where({"name": odd}), ()),
+    "Dataset.where": (lambda odd, at: wsinuc.open_dataset(at.dataset, mpp=0.5).where({"name": odd}), ({"a": 1},)),
     "Dataset.split": (lambda odd, at: wsinuc.open_dataset(at.dataset, mpp=0.5).split({"a": odd}), ()),
     "open_dataset annotations": (lambda odd, at: wsinuc.open_dataset(at.slide, annotations=odd), (None,)),
     "Box": (lambda odd, at: wsinuc.Box(odd, 0, 1, 1), ()),
@@ -143,6 +143,24 @@ def test_places_come_in_every_form() -> None:
     assert to_place(Url("s3://bucket/a.svs")) == to_place("s3://bucket/a.svs")
     with pytest.raises(wsinuc.WsinucError, match="a file or folder of this computer is expected"):
         to_path("s3://bucket/a.svs")
+
+
+def test_results_say_in_a_line_what_they_are(slide: Path, reference: Path, dataset: Path, tmp_path: Path) -> None:
+    result = wsinuc.read(reference)
+    config = SegmentConfig(mpp=0.5, tissue="none")
+    annotated = wsinuc.open_dataset(dataset, mpp=0.5)
+    lines = {
+        "plan": repr(wsinuc.plan_segment(slide, tmp_path / "new.wsinuc", config, OracleSegmenter())),
+        "map": repr(wsinuc.map_nuclei(result, um=60)),
+        "nuclei": repr(next(result.iter_nuclei())),
+        "evaluation": repr(wsinuc.evaluate(annotated, lambda image: image.labels)),
+        "data set": repr(annotated),
+        "image": repr(annotated[0]),
+    }
+    assert all(line.startswith("<wsinuc") and line.endswith(">") and len(line) < 200 for line in lines.values()), lines
+    assert lines["evaluation"] == "<wsinuc evaluation of 1 image: AJI 1.000, Dice 1.000, PQ 1.000>"
+    assert lines["image"] == "<wsinuc.LabelledImage a: 32 x 32 px of 0.5 um, labels up to 1>"
+    assert f"{len(result):,} nuclei>" in lines["map"]
 
 
 def test_a_result_is_taken_for_its_path(reference: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def classes(results: list[wsinuc.Result], labels: Path) -> list[wsinuc.Result]:
     assert_type(learned.save_model("mine.safetensors"), Path)
     assert_type([question.uuid for question in learned.ask(20, out="asked")], list[str])
     if learned.scores is not None:
-        assert_type(learned.scores.scores.balanced_accuracy, float)
+        assert_type(learned.scores.balanced_accuracy, float)
     return [learned.write(result, Path("classified") / result.folder.name, overwrite=True) for result in results]
 
 

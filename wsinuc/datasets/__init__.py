@@ -126,7 +126,11 @@ def _text_of(source: PathLike) -> str:
     """How a data set is named, as text."""
     if not isinstance(source, (str, os.PathLike)):
         raise ConfigError(f"expected the folder of a data set, got {came(source)}")
-    return os.fspath(source)
+    text = os.fspath(source)
+    # It would be the current folder; a variable that was never set is likelier.
+    if not text:
+        raise ConfigError("expected the folder of a data set, got an empty text")
+    return text
 
 
 def is_named(source: PathLike) -> bool:

@@ -73,7 +73,7 @@ def classify(
     >>> rows = wsinuc.read(out).nuclei().select(["uuid", "area_um2"]).to_pylist()
     >>> labels = {row["uuid"]: "large" if row["area_um2"] > 30 else "small" for row in rows[:20]}
     >>> learned = wsinuc.classify(out, labels, folds=2, permutations=0)
-    >>> learned.scores.scores.balanced_accuracy > 0.5
+    >>> learned.scores.balanced_accuracy > 0.5
     True
     """
     config = LearnConfig(

@@ -42,8 +42,7 @@ def annotated_images(images: AnnotatedImages) -> Dataset | Sequence[LabelledImag
     wsinuc.errors.DataError: expected annotated images, got [3] (list): wsinuc.open_dataset opens a folder of them
     """
     if isinstance(images, (str, os.PathLike)):
-        # An empty text would be the current folder.
-        return open_dataset(images if isinstance(images, str) and images else to_path(images))
+        return open_dataset(images)
     if isinstance(images, Dataset):
         return images
     is_list = isinstance(images, Sequence) and not isinstance(images, bytes)

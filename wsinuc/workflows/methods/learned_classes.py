@@ -14,6 +14,7 @@ from wsinuc.regular import make_folder
 from wsinuc.results.image import SegmentedImage
 from wsinuc.results.read import Result, read
 from wsinuc.urls import PathLike, PlaceLike, to_path, to_place
+from wsinuc.workflows.classify.cross_validate import ClassScores
 from wsinuc.workflows.reclassify.ask import Question, next_questions, write_questions
 from wsinuc.workflows.reclassify.gather import LabelCounts
 from wsinuc.workflows.reclassify.held_out import HeldOut
@@ -56,9 +57,8 @@ class LearnedClasses:
 
     def __repr__(self) -> str:
         scored = "not scored"
-        if self.scores is not None:
-            accuracy = self.scores.scores.balanced_accuracy
-            scored = f"balanced accuracy {accuracy:.3f} on {self.scores.apart} held out"
+        if self.held_out is not None:
+            scored = f"balanced accuracy {self.held_out.scores.balanced_accuracy:.3f} on {self.held_out.apart} held out"
         return f"<wsinuc.LearnedClasses {', '.join(self.names)}: {self.labels.nuclei:,} labelled nuclei, {scored}>"
 
     @property
@@ -72,8 +72,15 @@ class LearnedClasses:
         return self.learned.labelled.counts
 
     @property
-    def scores(self) -> HeldOut | None:
-        """How well classes are told apart in slides or parts of slides that were held out; None without folds."""
+    def scores(self) -> ClassScores | None:
+        """How well classes are told apart where the classifier has seen no label; None without folds."""
+        if self.held_out is None:
+            return None
+        return self.held_out.scores
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """The same, with what was held out together and what chance would reach."""
         return self.learned.held_out
 
     def write(

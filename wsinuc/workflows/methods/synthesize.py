@@ -104,7 +104,8 @@ def synthesize(
     >>> drawn = "examples/data/CMU-1-Small-Region.nuclei.geojson"
     >>> windows = wsinuc.open_dataset("examples/data/CMU-1-Small-Region.svs", annotations=drawn)
     >>> training = wsinuc.GeneratorConfig.preset("nudiff-image", "cpu").lasting(1)
-    >>> training = replace(training, patch=16, batch=1, network=replace(training.network, multipliers=(1,)))
+    >>> shape = replace(training.network, multipliers=(1,))
+    >>> training = replace(training, patch=16, batch=1, drop_rate=0.0, network=shape)
     >>> generator = wsinuc.pretrain(windows[3:], folder / "image.safetensors", training, device="cpu").path
     >>> config = wsinuc.SynthesisConfig(sampler=SamplerConfig("dpm++", 2))
     >>> synthetic = wsinuc.synthesize(generator, folder / "synthetic", 2, config, layout=windows, device="cpu")

@@ -45,7 +45,7 @@ BYTES_PER_PIXEL = 20
 """Memory of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Estimate:
     """What a run has to do. Sizes in view pixels, which are the pixels that the model works on."""
 
@@ -75,8 +75,12 @@ class Estimate:
     disk_bytes: int
     """Estimated size of the result at a usual density of nuclei."""
 
+    def __repr__(self) -> str:
+        blocks = f"{len(self.blocks):,} of {self.blocks_total:,} blocks, {self.tiles:,} tiles"
+        return f"<wsinuc plan of {self.slide}: {self.tissue_mm2:.3g} mm2 of tissue in {blocks} at {self.mpp:g} um>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan(Estimate):
     """What a run will do, and with which settings."""
 
