@@ -18,6 +18,7 @@ from wsinuc import arguments
 from wsinuc.config import MPP_RANGE
 from wsinuc.datasets.conditions import Conditions, Wanted, conditions_of, parse_conditions
 from wsinuc.datasets.labelled_image import Annotation, LabelledImage, Row, cut
+from wsinuc.datasets.shares import share_out
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
@@ -258,11 +259,8 @@ class Dataset(Sequence[LabelledImage]):
         DataError
             An attribute is unknown, or a part would be empty.
         """
-        # Above this module: a split is made of data sets.
-        from wsinuc.datasets.sampling.split import split_images
-
-        split = split_images(self, shares, stratify=stratify, group=group, seed=seed)
-        return {part: split.of(self, part) for part in split.parts}
+        parts = share_out(self.rows, shares, stratify=stratify, group=group, seed=seed, source=str(self.path))
+        return {part: self._at(indices) for part, indices in parts.items()}
 
     def _at(self, indices: Sequence[int]) -> Dataset:
         return replace(self, rows=tuple(self.rows[i] for i in indices), boxes=tuple(self.boxes[i] for i in indices))

@@ -23,8 +23,10 @@ def conditions_of(wanted: Wanted) -> dict[str, frozenset[str]]:
     Traceback (most recent call last):
     wsinuc.errors.DataError: expected texts as values of patient, such as ["09", "10"], got 9 (int)
     """
+    if not isinstance(wanted, Mapping):
+        raise DataError(f"expected values by attribute, got {arguments.came(wanted)}")
     conditions = {}
-    for attribute, values in arguments.instance(wanted, Mapping, "values by attribute", DataError).items():
+    for attribute, values in wanted.items():
         several = [values] if isinstance(values, str) else values
         is_texts = isinstance(several, Collection) and all(isinstance(value, str) for value in several)
         if not is_texts or isinstance(several, bytes):
