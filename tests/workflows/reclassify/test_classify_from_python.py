@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,17 @@ def test_a_model_an_image_and_the_result_have_the_same_classes(
     assert not [name for name in named.nuclei.measurements if name.endswith(plain.nuclei.class_names)]
     with pytest.raises(DataError, match=r"the image lacks measurements that these classes are told apart by \("):
         learned.apply(wsinuc.segment_image(pixels, mpp=MPP, model=base))
+
+
+def test_a_result_that_was_measured_otherwise_is_refused(
+    one: TaughtSlide, learned: wsinuc.LearnedClasses, tmp_path: Path
+) -> None:
+    [table] = learned.tables
+    other = replace(table, summary={"settings": {"stains": "ruifrok"}})
+    elsewhere = replace(learned, tables=(other,))
+    with pytest.raises(DataError, match="measured with the stain vectors qupath, and what was learned from with ruif"):
+        elsewhere.write(one.result, tmp_path / "one.wsinuc")
+    assert not (tmp_path / "one.wsinuc").exists()
 
 
 def test_nuclei_to_label_next_are_written_for_qupath(learned: wsinuc.LearnedClasses, tmp_path: Path) -> None:

@@ -166,7 +166,9 @@ def evaluate(
         predicted_classes = [each.name for each in predict.classes]
         predict = partial(predict_nuclei, segmenter=predict)
     if not callable(predict):
-        raise ConfigError(f"expected a model or a function that gives labels, got {predict!r:.80}")
+        raise ConfigError(
+            f"expected a model or a function that gives labels, got {predict!r:.80}: load one with wsinuc.load_segmenter"
+        )
     if out is not None:
         out = to_path(out)
     marked = dataset.layout.kind == "points"

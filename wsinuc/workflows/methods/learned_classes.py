@@ -115,12 +115,13 @@ class LearnedClasses:
         Raises
         ------
         DataError
-            It lacks measurements that the classes are told apart by.
+            It lacks measurements that the classes are told apart by, or they were made with other stain vectors.
         DamageError, OutputError
             The result is none or damaged, or the new one may not be written there.
         """
         table = open_table(result)
         self._check(table.measurements, str(table.folder))
+        self._check_stains(table)
         folder = to_path(out)
         make_folder(folder.parent)
         where = None if slide is None else to_place(slide)
@@ -129,7 +130,7 @@ class LearnedClasses:
         return read(written.folder, slide=where)
 
     def apply(self, image: SegmentedImage) -> SegmentedImage:
-        """A segmented image with these classes; needs measurements as the results have them (``measure=``).
+        """A segmented image with these classes; it has to be measured as the results are (``measure``, ``stains``).
 
         Raises
         ------
@@ -218,6 +219,16 @@ class LearnedClasses:
                 write_questions(table, own, folder / f"{table.stem}.ask.geojson")
         return questions
 
+    def _check_stains(self, table: ResultTable) -> None:
+        """Raise DataError where optical densities are of other stain vectors than those that were learned from."""
+        own = _stains(table)
+        known = sorted({_stains(each) for each in self.tables})
+        if own not in known:
+            raise DataError(
+                f"{table.folder} was measured with the stain vectors {own}, and what was learned from with "
+                f"{', '.join(known)}: segment it with the same stains="
+            )
+
     def _check(self, measurements: tuple[str, ...], what: str) -> None:
         """Raise DataError where nuclei were measured too little for the classifier."""
         missing = [name for name in self.learned.classifier.columns.names if name not in measurements]
@@ -226,3 +237,8 @@ class LearnedClasses:
                 f"{what} lacks measurements that these classes are told apart by ({missing[0]} and "
                 f"{len(missing) - 1} more): segment it with the measure= of the results that were learned from"
             )
+
+
+def _stains(table: ResultTable) -> str:
+    """Which stain vectors a result was measured with."""
+    return str(table.summary["settings"].get("stains"))

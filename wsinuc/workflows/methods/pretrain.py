@@ -160,6 +160,7 @@ def pretrain(
     start = None if init is None else to_path(init)
     session = _session(config, device, on_event or nobody)
     if isinstance(config, PretrainConfig):
+        # The settings say which of the two kinds of images it is, and the types do not: it is looked at here.
         sources = sources_of(images)  # type: ignore[arg-type]
         train_denoiser(
             open_sources(sources, mpp=config.mpp, file_mpp=mpp, cache=PixelCache(MEMORY)),
