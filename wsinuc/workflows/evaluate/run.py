@@ -167,7 +167,7 @@ def evaluate(
         predict = partial(predict_nuclei, segmenter=predict)
     if not callable(predict):
         raise ConfigError(
-            f"expected a model or a function that gives labels, got {predict!r:.80}: load one with wsinuc.load_segmenter"
+            f"expected a model or a function that gives labels, got {predict!r:.80}: wsinuc.load_segmenter loads one"
         )
     if out is not None:
         out = to_path(out)
