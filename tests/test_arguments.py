@@ -71,6 +71,29 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[object, ...]]] = {
     "score": (lambda odd, at: wsinuc.score(odd, odd), ()),
     "train": (lambda odd, at: wsinuc.train(odd, f"{at.new}.safetensors"), ()),
     "train out": (lambda odd, at: wsinuc.train(wsinuc.open_dataset(at.dataset, mpp=0.5), odd), ()),
+    "train images": (lambda odd, at: wsinuc.train([odd], f"{at.new}.safetensors"), ()),
+    "adapt": (lambda odd, at: wsinuc.adapt(odd, at.dataset, f"{at.new}.safetensors"), ()),
+    "adapt windows": (lambda odd, at: wsinuc.adapt("student", odd, f"{at.new}.safetensors"), ()),
+    "adapt out": (lambda odd, at: wsinuc.adapt("student", at.dataset, odd), ()),
+    "adapt config": (lambda odd, at: wsinuc.adapt("student", at.dataset, f"{at.new}.safetensors", odd), (None,)),
+    "adapt rest": (lambda odd, at: wsinuc.adapt("student", at.images, f"{at.new}.safetensors", rest=odd), ([],)),
+    "distill": (lambda odd, at: wsinuc.distill(odd, at.slide, f"{at.new}.safetensors"), ()),
+    "distill tissue": (lambda odd, at: wsinuc.distill("student", odd, f"{at.new}.safetensors", device="cpu"), ()),
+    "distill config": (lambda odd, at: wsinuc.distill("student", at.slide, f"{at.new}.safetensors", odd), (None,)),
+    "pretrain": (lambda odd, at: wsinuc.pretrain(odd, f"{at.new}.safetensors", device="cpu"), ()),
+    "pretrain out": (lambda odd, at: wsinuc.pretrain(at.slide, odd), ()),
+    "pretrain config": (lambda odd, at: wsinuc.pretrain(at.slide, f"{at.new}.safetensors", odd), (None,)),
+    "pretrain device": (lambda odd, at: wsinuc.pretrain(at.slide, f"{at.new}.safetensors", device=odd), ()),
+    "synthesize": (lambda odd, at: wsinuc.synthesize(odd, at.new, 1), ()),
+    "synthesize out": (lambda odd, at: wsinuc.synthesize("no.safetensors", odd, 1), ()),
+    "synthesize count": (lambda odd, at: wsinuc.synthesize("no.safetensors", at.new, odd), ()),
+    "synthesize config": (lambda odd, at: wsinuc.synthesize("no.safetensors", at.new, 1, odd), ()),
+    "classify": (lambda odd, at: wsinuc.classify(odd, {"a": "b"}), ()),
+    "classify labels": (lambda odd, at: wsinuc.classify(at.result, odd), ()),
+    "classify folds": (lambda odd, at: wsinuc.classify(at.result, {"a": "b"}, folds=odd), ()),
+    "Dataset.where": (lambda odd, at: wsinuc.open_dataset(at.dataset, mpp=0.5).where({"name": odd}), ({"a": 1},)),
+    "Dataset.split": (lambda odd, at: wsinuc.open_dataset(at.dataset, mpp=0.5).split({"a": odd}), ()),
+    "open_dataset annotations": (lambda odd, at: wsinuc.open_dataset(at.slide, annotations=odd), (None,)),
     "Box": (lambda odd, at: wsinuc.Box(odd, 0, 1, 1), ()),
     "Slide.read": (lambda odd, at: at.opened.read(odd), ()),
     "Slide.read level": (lambda odd, at: at.opened.read(wsinuc.Box(0, 0, 4, 4), odd), ()),
@@ -90,6 +113,7 @@ class Place:
         self.new = folder / "new.wsinuc"
         self.config = SegmentConfig(mpp=0.5, tissue="none")
         self.opened = wsinuc.open_slide(slide, mpp=0.5)
+        self.images = list(wsinuc.open_dataset(dataset, mpp=0.5))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -121,6 +145,24 @@ def test_places_come_in_every_form() -> None:
         to_path("s3://bucket/a.svs")
 
 
+def test_results_say_in_a_line_what_they_are(slide: Path, reference: Path, dataset: Path, tmp_path: Path) -> None:
+    result = wsinuc.read(reference)
+    config = SegmentConfig(mpp=0.5, tissue="none")
+    annotated = wsinuc.open_dataset(dataset, mpp=0.5)
+    lines = {
+        "plan": repr(wsinuc.plan_segment(slide, tmp_path / "new.wsinuc", config, OracleSegmenter())),
+        "map": repr(wsinuc.map_nuclei(result, um=60)),
+        "nuclei": repr(next(result.iter_nuclei())),
+        "evaluation": repr(wsinuc.evaluate(annotated, lambda image: image.labels)),
+        "data set": repr(annotated),
+        "image": repr(annotated[0]),
+    }
+    assert all(line.startswith("<wsinuc") and line.endswith(">") and len(line) < 200 for line in lines.values()), lines
+    assert lines["evaluation"] == "<wsinuc evaluation of 1 image: AJI 1.000, Dice 1.000, PQ 1.000>"
+    assert lines["image"] == "<wsinuc.LabelledImage a: 32 x 32 px of 0.5 um, labels up to 1>"
+    assert f"{len(result):,} nuclei>" in lines["map"]
+
+
 def test_a_result_is_taken_for_its_path(reference: Path, tmp_path: Path) -> None:
     result = wsinuc.read(reference)
     assert os.fspath(result) == str(reference)
@@ -132,10 +174,10 @@ def test_a_result_is_taken_for_its_path(reference: Path, tmp_path: Path) -> None
 
 def test_settings_take_paths_and_numpy_numbers(tmp_path: Path) -> None:
     config = SegmentConfig(
-        roi="roi.geojson",  # type: ignore[arg-type]
-        tissue=tmp_path / "mask.png",  # type: ignore[arg-type]
-        model=tmp_path / "m.safetensors",  # type: ignore[arg-type]
-        also="csv",  # type: ignore[arg-type]
+        roi="roi.geojson",
+        tissue=tmp_path / "mask.png",
+        model=tmp_path / "m.safetensors",
+        also="csv",
         mpp=np.float32(0.5),  # type: ignore[arg-type]
         workers=np.int64(3),
     )

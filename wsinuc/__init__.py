@@ -24,11 +24,20 @@ The names below are what most programs need; the rest is reached by module path.
 **Other formats**
 `export`                                    GeoParquet, CSV, GeoJSON, OME-Zarr, AnnData, SpatialData
 `write_geojson`, `check_geojson`            nuclei for QuPath, and whether QuPath will take a file
+**Classes of nuclei**
+`classify`, `LearnedClasses`                classes of all nuclei of results from a few labels
 **Annotated images**
-`open_dataset`                              annotated images of any usual layout
+`open_dataset`, `Dataset`                   annotated images of any usual layout
 `evaluate`, `score`                         how well a model, or labels, agree with the annotation
 `train`                                     a segmenter from annotated images
 `DdpmTrainConfig`, `NetworkTrainConfig`     the settings of its methods
+`adapt`, `AdaptConfig`                      a model that exists to a few annotated windows
+`distill`, `DistillConfig`                  a small model of a large one, from unlabelled tissue
+**Generated images**
+`pretrain`                                  a denoiser from tissue, a generator from annotated images
+`PretrainConfig`, `GeneratorConfig`,        the settings of its methods
+`CoSynTrainConfig`, `TextTrainConfig`
+`synthesize`, `SynthesisConfig`             labelled images of a generator, as a data set
 **Errors**
 `WsinucError`                               root of every error raised on purpose
 ==========================================  =============================================================
@@ -49,6 +58,7 @@ from wsinuc.renamed import MovedModules
 if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
     from wsinuc.datasets import open_dataset
+    from wsinuc.datasets.base import Dataset
     from wsinuc.errors import WsinucError
     from wsinuc.exports.formats.write import export
     from wsinuc.exports.qupath.check import check_geojson
@@ -63,14 +73,27 @@ if TYPE_CHECKING:
     from wsinuc.slides import open_slide
     from wsinuc.slides.base import Slide
     from wsinuc.store import iter_nuclei
+    from wsinuc.workflows.adapt.config import AdaptConfig
     from wsinuc.workflows.cohort.run import segment_cohort
+    from wsinuc.workflows.denoiser.config import PretrainConfig
+    from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.evaluate.run import evaluate
+    from wsinuc.workflows.generators.config import GeneratorConfig
+    from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
+    from wsinuc.workflows.generators.text_config import TextTrainConfig
     from wsinuc.workflows.maps.run import map_nuclei, write_map
+    from wsinuc.workflows.methods.adapt import adapt
+    from wsinuc.workflows.methods.classify import classify
+    from wsinuc.workflows.methods.distill import distill
+    from wsinuc.workflows.methods.learned_classes import LearnedClasses
+    from wsinuc.workflows.methods.pretrain import pretrain
+    from wsinuc.workflows.methods.synthesize import synthesize
     from wsinuc.workflows.methods.train import train
     from wsinuc.workflows.regions.run import measure_regions
     from wsinuc.workflows.segment.image import segment_image
     from wsinuc.workflows.segment.run import plan_segment, segment_slide
     from wsinuc.workflows.segment.summary import Summary
+    from wsinuc.workflows.synthesize.config import SynthesisConfig
     from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
     from wsinuc.workflows.verify.run import verify
@@ -78,18 +101,30 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "AdaptConfig",
     "Box",
+    "CoSynTrainConfig",
+    "Dataset",
     "DdpmTrainConfig",
+    "DistillConfig",
+    "GeneratorConfig",
+    "LearnedClasses",
     "NetworkTrainConfig",
     "Nuclei",
+    "PretrainConfig",
     "Result",
     "SegmentConfig",
     "SegmentedImage",
     "Segmenter",
     "Slide",
     "Summary",
+    "SynthesisConfig",
+    "TextTrainConfig",
     "WsinucError",
+    "adapt",
     "check_geojson",
+    "classify",
+    "distill",
     "evaluate",
     "export",
     "iter_nuclei",
@@ -99,6 +134,7 @@ __all__ = [
     "open_dataset",
     "open_slide",
     "plan_segment",
+    "pretrain",
     "read",
     "read_nuclei",
     "score",
@@ -106,6 +142,7 @@ __all__ = [
     "segment_image",
     "segment_slide",
     "shipped_models",
+    "synthesize",
     "train",
     "verify",
     "write_geojson",
@@ -113,18 +150,30 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdaptConfig": "wsinuc.workflows.adapt.config",
     "Box": "wsinuc.grid",
+    "CoSynTrainConfig": "wsinuc.workflows.generators.cosyn_config",
+    "Dataset": "wsinuc.datasets.base",
     "DdpmTrainConfig": "wsinuc.workflows.train.ddpm_config",
+    "DistillConfig": "wsinuc.workflows.distill.config",
+    "GeneratorConfig": "wsinuc.workflows.generators.config",
+    "LearnedClasses": "wsinuc.workflows.methods.learned_classes",
     "NetworkTrainConfig": "wsinuc.workflows.train.network_config",
     "Nuclei": "wsinuc.nuclei",
+    "PretrainConfig": "wsinuc.workflows.denoiser.config",
     "Result": "wsinuc.results.read",
     "SegmentConfig": "wsinuc.config",
     "SegmentedImage": "wsinuc.results.image",
     "Segmenter": "wsinuc.segmenters.base",
     "Slide": "wsinuc.slides.base",
     "Summary": "wsinuc.workflows.segment.summary",
+    "SynthesisConfig": "wsinuc.workflows.synthesize.config",
+    "TextTrainConfig": "wsinuc.workflows.generators.text_config",
     "WsinucError": "wsinuc.errors",
+    "adapt": "wsinuc.workflows.methods.adapt",
     "check_geojson": "wsinuc.exports.qupath.check",
+    "classify": "wsinuc.workflows.methods.classify",
+    "distill": "wsinuc.workflows.methods.distill",
     "evaluate": "wsinuc.workflows.evaluate.run",
     "export": "wsinuc.exports.formats.write",
     "iter_nuclei": "wsinuc.store",
@@ -134,6 +183,7 @@ _HOMES = {
     "open_dataset": "wsinuc.datasets",
     "open_slide": "wsinuc.slides",
     "plan_segment": "wsinuc.workflows.segment.run",
+    "pretrain": "wsinuc.workflows.methods.pretrain",
     "read": "wsinuc.results.read",
     "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
@@ -141,6 +191,7 @@ _HOMES = {
     "segment_image": "wsinuc.workflows.segment.image",
     "segment_slide": "wsinuc.workflows.segment.run",
     "shipped_models": "wsinuc.segmenters",
+    "synthesize": "wsinuc.workflows.methods.synthesize",
     "train": "wsinuc.workflows.methods.train",
     "verify": "wsinuc.workflows.verify.run",
     "write_geojson": "wsinuc.exports.qupath.geojson",

@@ -7,12 +7,14 @@ from anywhere else.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from wsinuc import arguments
 from wsinuc.errors import ConfigError
+from wsinuc.urls import PathLike
 
 IMAGES = ("none", "thumbnail", "full")
 """How much of the slide is copied: nothing, about 1 um per pixel, or every pixel of the view."""
@@ -59,15 +61,20 @@ def measured_groups(text: str) -> tuple[str, ...]:
 class SegmentConfig:
     """Settings of ``wsinuc segment`` for one slide; values outside their range raise `ConfigError`.
 
+    Files may be given as text or as any path-like object; ``model`` and ``tissue`` are kept as text, ``roi`` and
+    ``work`` as `pathlib.Path`.
+
     Examples
     --------
     >>> import wsinuc
     >>> config = wsinuc.SegmentConfig(model="accurate", mpp=0.25)
     >>> config.model, config.mpp, config.block
     ('accurate', 0.25, 2048)
+    >>> wsinuc.SegmentConfig(roi="region.geojson").roi.name
+    'region.geojson'
     """
 
-    model: str = "default"
+    model: PathLike = "default"
     """Name of a shipped model or path of a segmenter checkpoint."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
@@ -75,9 +82,9 @@ class SegmentConfig:
     """um per level-0 pixel given by the user; None takes it from the file."""
     reader: str = "auto"
     """auto, or one of ``wsinuc.slides.READERS``: openslide, tiffslide, tiff or image."""
-    tissue: str = "auto"
+    tissue: PathLike = "auto"
     """auto, none, or the path of a mask (PNG, or GeoJSON as for ``roi``)."""
-    roi: Path | None = None
+    roi: PathLike | None = None
     """GeoJSON in level-0 pixels from ``Slide.origin``, as QuPath draws it, or its zip; only nuclei
     with their centroid inside are kept."""
     block: int = 2048
@@ -118,13 +125,13 @@ class SegmentConfig:
     thumbnail (about 1 um per pixel), or full (every pixel that the model reads)."""
     semantic: bool = False
     """Keep the class of every pixel, before nuclei are separated, as a label image of its own."""
-    work: Path | None = None
+    work: PathLike | None = None
     """Folder in which results below a URL are made, on a file system that all workers see; None takes the user's cache.
     Does not change the result."""
 
-    also: tuple[str, ...] = ()
-    """Formats that are written beside the result when it is complete, see ``wsinuc.exports.formats``. Does not change
-    the result."""
+    also: str | Sequence[str] = ()
+    """Formats that are written beside the result when it is complete, see ``wsinuc.exports.formats``; kept as a tuple.
+    Does not change the result."""
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -69,8 +70,33 @@ def test_importing_it_loads_nothing_slow() -> None:
     assert not {"numpy", "torch", "zarr", "pyarrow", "scipy", "dask", "PIL"} & set(loaded.split())
 
 
+def commands() -> dict[str, str]:
+    """What the page says of each command."""
+    return dict(re.findall(r"^\| `wsinuc (\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
+
+
+def shown_functions() -> list[str]:
+    """Paths of all functions that the page names, and of the public methods of classes."""
+    behind = re.findall(r"`(wsinuc\.workflows[\w.]+)`", "".join(commands().values()))
+    named = [f"wsinuc.{name}" for name in FUNCTIONS]
+    for name in wsinuc.__all__:
+        kind = getattr(wsinuc, name)
+        if inspect.isclass(kind):
+            methods = [each for each in vars(kind) if inspect.isfunction(vars(kind)[each]) and not each.startswith("_")]
+            named += [f"wsinuc.{name}.{method}" for method in methods]
+    return [*named, *behind]
+
+
+@pytest.mark.parametrize("path", shown_functions())
+def test_files_and_folders_may_be_any_path_like_object(path: str) -> None:
+    """Text, `pathlib.Path` and whatever has ``__fspath__``, and the types say so."""
+    function = pkgutil.resolve_name(path)
+    types = {name: str(each.annotation) for name, each in inspect.signature(function).parameters.items()}
+    assert not {name: text for name, text in types.items() if re.search(r"\bPath\b", text)}
+
+
 def test_every_command_has_its_function() -> None:
-    table = dict(re.findall(r"^\| `wsinuc (\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
+    table = commands()
     assert list(table) == list(COMMANDS)
     for named in table.values():
         for path in re.findall(r"`(wsinuc[\w.]+)`", named):

@@ -33,6 +33,7 @@ def slides(path: Path, out: str) -> wsinuc.Summary:
         assert_type(slide.at(0.5).read(wsinuc.Box(0, 0, 10, 10)), NDArray[np.uint8])
         assert_type(slide.mpp, float)
     assert_type(wsinuc.plan_segment(path, out).tissue_mm2, float)
+    wsinuc.SegmentConfig(roi="region.geojson", work="scratch", model=path, tissue=path, also=["csv"])
     return wsinuc.segment_slide(path, out, wsinuc.SegmentConfig(model="fast", threshold=0.5, min_area_um2=10))
 
 
@@ -71,8 +72,47 @@ def models(folder: Path, out: Path) -> dict[str, float]:
     except wsinuc.WsinucError as error:
         print(error)
         wsinuc.train(dataset, out, wsinuc.DdpmTrainConfig(folds=0))
+    wsinuc.train(folder, out)
     segmenter = wsinuc.load_segmenter(out, threshold=0.5)
     assert_type(segmenter, wsinuc.Segmenter)
     assert_type(wsinuc.shipped_models(), tuple[str, ...])
     assert_type(wsinuc.score(dataset[0].labels, dataset[1].labels).aji, float)
     return wsinuc.evaluate(dataset, segmenter).means
+
+
+def classes(results: list[wsinuc.Result], labels: Path) -> list[wsinuc.Result]:
+    """A few labels."""
+    learned = wsinuc.classify(results, [labels, "more.csv"])
+    assert_type(learned, wsinuc.LearnedClasses)
+    assert_type(learned.names, tuple[str, ...])
+    assert_type(wsinuc.classify("slide.wsinuc", {"uuid": "Tumor"}, folds=0).labels.nuclei, int)
+    assert_type(learned.save_model("mine.safetensors"), Path)
+    assert_type([question.uuid for question in learned.ask(20, out="asked")], list[str])
+    if learned.scores is not None:
+        assert_type(learned.scores.balanced_accuracy, float)
+    return [learned.write(result, Path("classified") / result.folder.name, overwrite=True) for result in results]
+
+
+def trainings(slide: Path, drawn: str) -> list[float | None]:
+    """A few windows, and unlabelled tissue."""
+    windows = wsinuc.open_dataset(slide, annotations=drawn).where({"region": ["a", "b"]})
+    assert_type(windows, wsinuc.Dataset)
+    assert_type(windows.split({"train": 0.8, "test": 0.2})["test"], wsinuc.Dataset)
+    config = wsinuc.AdaptConfig(folds=3).lasting(10)
+    outcome = wsinuc.adapt("fast", windows, "adapted.safetensors", config, rest=[slide, windows], on_event=print)
+    assert_type(outcome.written, bool)
+    with wsinuc.open_slide(slide) as opened:
+        small = wsinuc.DistillConfig(base=8)
+        agreement = wsinuc.distill(["fast", "mine.safetensors"], opened, slide.with_suffix(".safetensors"), small)
+    return [outcome.gain, outcome.gain_error, agreement.dice]
+
+
+def generators(folder: Path) -> wsinuc.Dataset:
+    """Images that nobody has stained."""
+    wsinuc.pretrain([Path("a.svs"), folder], "denoiser.safetensors", wsinuc.PretrainConfig.preset("cpu").lasting(10))
+    wsinuc.pretrain(folder, "structures.safetensors", wsinuc.GeneratorConfig.preset("nudiff-structure", "cpu"))
+    wsinuc.pretrain(folder, "words.safetensors", wsinuc.TextTrainConfig.preset("cpu"))
+    joint = wsinuc.pretrain(folder, folder / "joint.safetensors", wsinuc.CoSynTrainConfig.preset("cpu"))
+    assert_type(joint.loss, float)
+    config = wsinuc.SynthesisConfig(seed=3)
+    return wsinuc.synthesize(joint.path, "synthetic", 8, config, tissues=["colon", "breast"])

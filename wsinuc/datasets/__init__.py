@@ -7,14 +7,14 @@ listing them costs nothing. Read `base` first: what every layout looks like from
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsinuc.arguments import came
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.urls import PathLike
+from wsinuc.urls import PathLike, to_path
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset, Layout
@@ -40,12 +40,15 @@ LAYOUTS = {
     "images": "wsinuc.datasets.layouts.images:ImagesLayout",
 }
 """Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
+_TABLE = ".csv"
+"""Ending of a table of slides."""
 
 
 def open_dataset(
     source: PathLike,
     *,
     mpp: float | None = None,
+    annotations: PathLike | None = None,
     layout: str = "auto",
     otherwise: float | None = None,
     pixels_only: bool = False,
@@ -60,6 +63,8 @@ def open_dataset(
         beside it, ``SLIDE=FILE.geojson``, or a table of both; see `wsinuc.datasets.layouts.qupath`.
     mpp
         um per pixel of all its images; None takes it from the data set, which then must record it.
+    annotations
+        File of the annotations of a slide, as ``SLIDE=FILE`` names it; None looks beside the slide.
     layout
         How the folder is laid out: one of `LAYOUTS`, or ``auto`` to recognise it.
     otherwise
@@ -105,7 +110,7 @@ def open_dataset(
     """
     from wsinuc.datasets.base import UNLABELLED, Dataset
 
-    asked = _parse(_text_of(source), layout)
+    asked = _annotated(_parse(_text_of(source), layout), annotations)
     named_class = None
     if asked.layout != "auto":
         named_class = _layout_class(asked.layout)
@@ -121,16 +126,20 @@ def _text_of(source: PathLike) -> str:
     """How a data set is named, as text."""
     if not isinstance(source, (str, os.PathLike)):
         raise ConfigError(f"expected the folder of a data set, got {came(source)}")
-    return os.fspath(source)
+    text = os.fspath(source)
+    # It would be the current folder; a variable that was never set is likelier.
+    if not text:
+        raise ConfigError("expected the folder of a data set, got an empty text")
+    return text
 
 
-def is_named(source: Path | str) -> bool:
+def is_named(source: PathLike) -> bool:
     """Whether a source says that it is a data set: ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, or a table of slides."""
     asked = _parse(source, "auto")
-    return asked.layout != "auto" or asked.annotations is not None or asked.path.suffix.lower() == ".csv"
+    return asked.layout != "auto" or asked.annotations is not None or asked.path.suffix.lower() == _TABLE
 
 
-def layout_of(source: Path | str) -> str | None:
+def layout_of(source: PathLike) -> str | None:
     """Name of the layout that a folder has, judged by names of files alone; None for no data set."""
     try:
         return _recognise(_parse(source, "auto").path).name
@@ -148,9 +157,20 @@ class _Source:
     """Of a slide, where they are named."""
 
 
-def _parse(source: Path | str, layout: str) -> _Source:
+def _annotated(asked: _Source, annotations: PathLike | None) -> _Source:
+    """A source with the file of its annotations, where one is given; raises ConfigError for what is no one slide."""
+    if annotations is None:
+        return asked
+    is_table = asked.path.suffix.lower() == _TABLE
+    # A result is a folder, too, whose nuclei somebody has corrected.
+    if is_table or (asked.path.is_dir() and not (asked.path / "summary.json").is_file()):
+        raise ConfigError(f"annotations are those of one slide, and {asked.path} is none: give the slide's file")
+    return replace(asked, annotations=to_path(annotations))
+
+
+def _parse(source: PathLike, layout: str) -> _Source:
     """The parts of ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, both, or a path alone."""
-    text = str(source)
+    text = os.fspath(source)
     named, equals, rest = text.partition("=")
     # A folder may really have an equals sign in its name.
     if equals and named in LAYOUTS and not Path(text).exists():

@@ -14,69 +14,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wsinuc import arguments
 from wsinuc.config import MPP_RANGE
+from wsinuc.datasets.conditions import Conditions, Wanted, conditions_of, parse_conditions
+from wsinuc.datasets.labelled_image import Annotation, LabelledImage, Row, cut
+from wsinuc.datasets.shares import share_out
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
 
-Row = Mapping[str, str]
-"""What is known of one image before it is read: ``name``, then any attributes (patient, organ, fold ...), all text."""
+__all__ = [
+    "UNLABELLED",
+    "Annotation",
+    "Conditions",
+    "Dataset",
+    "LabelledImage",
+    "Layout",
+    "Row",
+    "contents",
+    "cut",
+    "parse_conditions",
+    "resolution_of",
+]
 
 UNLABELLED = "unlabelled"
 """Kind of the sets that hold pixels alone."""
-
-Conditions = Mapping[str, frozenset[str]]
-"""Attribute -> the values that are meant."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Annotation:
-    """One image and what its annotators said, as a layout reads it."""
-
-    image: NDArray[np.uint8]
-    """(h, w, 3) RGB."""
-    labels: NDArray[np.int32]
-    """(h, w) 0 is background, one number per nucleus; all 0 where only points are annotated."""
-    classes: NDArray[np.int32] | None = None
-    """(labels.max() + 1,) class of each label: position in the layout's ``classes`` plus 1, 0 where it is not known."""
-    points: NDArray[np.float64] | None = None
-    """(n, 2) (y, x) in pixels, of nuclei that are marked by a point and have no outline in ``labels``."""
-    point_classes: NDArray[np.int32] | None = None
-    """(n,) class of each point, counted like ``classes``."""
-    numbers: NDArray[np.int64] | None = None
-    """(labels.max() + 1,) the number that each label has in its file; None where files number no nuclei."""
-    ignore: NDArray[np.bool_] | None = None
-    """(h, w) pixels that count in no loss and in no score, because nobody annotated them; None where all count."""
-    notes: tuple[str, ...] = ()
-    """What was done to make labels of what the file holds, see `wsinuc.datasets.label_values`."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class LabelledImage:
-    """One annotated image of a data set; the fields it shares with `Annotation` mean the same."""
-
-    name: str
-    image: NDArray[np.uint8]
-    labels: NDArray[np.int32]
-    attributes: Row
-    mpp: float
-    """um per pixel."""
-    classes: NDArray[np.int32] | None = None
-    points: NDArray[np.float64] | None = None
-    point_classes: NDArray[np.int32] | None = None
-    ignore: NDArray[np.bool_] | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def class_map(self) -> NDArray[np.int32]:
-        """(h, w) class of each pixel, 0 is background; without classes every nucleus is of class 1."""
-        if self.classes is None:
-            return (self.labels > 0).astype(np.int32)
-        return self.classes[self.labels]
 
 
 class Layout(ABC):
@@ -137,15 +99,23 @@ class Layout(ABC):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset(Sequence[LabelledImage]):
     """Annotated images, or patches of them, in a fixed order; each is read when it is asked for.
 
     Examples
     --------
-    >>> from wsinuc.datasets import open_dataset
-    >>> dataset = open_dataset("tnbc", mpp=0.25)  # doctest: +SKIP
-    >>> held_out = dataset.where({"patient": frozenset({"09", "10", "11"})})  # doctest: +SKIP
+    >>> import wsinuc
+    >>> drawn = "examples/data/CMU-1-Small-Region.nuclei.geojson"
+    >>> windows = wsinuc.open_dataset("examples/data/CMU-1-Small-Region.svs", annotations=drawn)
+    >>> windows
+    <wsinuc.Dataset CMU-1-Small-Region.svs (qupath): 4 images; Epithelium, Stroma>
+    >>> isinstance(windows, wsinuc.Dataset), windows[0].image.shape, int(windows[0].labels.max())
+    (True, (128, 128, 3), 38)
+    >>> [row["region"] for row in windows.where({"region": ["upper left", "upper right"]}).rows]
+    ['upper left', 'upper right']
+    >>> {part: len(images) for part, images in windows.split({"train": 0.75, "test": 0.25}).items()}
+    {'train': 3, 'test': 1}
     """
 
     layout: Layout
@@ -207,14 +177,27 @@ class Dataset(Sequence[LabelledImage]):
         """um per pixel of one of the images."""
         return resolution_of(row, self.mpp, self.layout, self.otherwise)
 
-    def where(self, wanted: Conditions = {}, unwanted: Conditions = {}) -> Dataset:  # noqa: B006 (read only)
+    def __repr__(self) -> str:
+        classes = ", ".join(each.name for each in self.classes) or "no classes"
+        plural = "" if len(self) == 1 else "s"
+        return f"<wsinuc.Dataset {self.path.name} ({self.layout.name}): {len(self)} image{plural}; {classes}>"
+
+    def where(self, wanted: Wanted = {}, unwanted: Wanted = {}) -> Dataset:  # noqa: B006 (read only)
         """Only the images that have one of the wanted values of every attribute, and none of the unwanted.
+
+        Parameters
+        ----------
+        wanted, unwanted
+            Attribute of the images -> a value, or several: ``{"patient": ["09", "10"]}``. Attributes are the keys of
+            ``rows``, and their values are texts.
 
         Raises
         ------
         DataError
             An attribute is unknown, a value is nobody's, or no image is left.
         """
+        wanted = conditions_of(wanted)
+        unwanted = conditions_of(unwanted)
         for attribute, values in [*wanted.items(), *unwanted.items()]:
             self._check_condition(attribute, values)
         indices = [
@@ -247,6 +230,37 @@ class Dataset(Sequence[LabelledImage]):
                 raise DataError(f"{self.path} has no image called {name!r}: the list was made for another data set")
         chosen = self._at([position[name] for name, _ in places])
         return replace(chosen, boxes=tuple(box for _, box in places))
+
+    def split(
+        self, shares: Mapping[str, float], *, stratify: str | None = None, group: str | None = None, seed: int = 0
+    ) -> dict[str, Dataset]:
+        """Whole images in parts of about the given sizes, as ``wsinuc data split`` makes them.
+
+        Parameters
+        ----------
+        shares
+            Name of a part -> its share of the images; what is missing to 1 is left out.
+        stratify
+            Attribute whose values are spread over the parts as over the whole set.
+        group
+            Attribute whose images stay together: ``patient``, so that no patient is trained and tested on.
+        seed
+            Decides which images go where.
+
+        Returns
+        -------
+        dict of str to Dataset
+            The parts, in the order of ``shares``.
+
+        Raises
+        ------
+        ConfigError
+            The shares are none of a whole.
+        DataError
+            An attribute is unknown, or a part would be empty.
+        """
+        parts = share_out(self.rows, shares, stratify=stratify, group=group, seed=seed, source=str(self.path))
+        return {part: self._at(indices) for part, indices in parts.items()}
 
     def _at(self, indices: Sequence[int]) -> Dataset:
         return replace(self, rows=tuple(self.rows[i] for i in indices), boxes=tuple(self.boxes[i] for i in indices))
@@ -307,63 +321,9 @@ class Dataset(Sequence[LabelledImage]):
         )
 
 
-def cut(image: LabelledImage, box: Box) -> LabelledImage:
-    """The part of an image inside a box; points are moved along.
-
-    Raises
-    ------
-    DataError
-        The box does not lie in the image.
-    """
-    height, width = image.labels.shape
-    if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
-        raise DataError(f"{image.name} is {(height, width)} (h, w) and does not hold {box}: it is another image")
-    window = (slice(box.y0, box.y1), slice(box.x0, box.x1))
-    points = image.points
-    classes = image.point_classes
-    if points is not None:
-        # Half-open as boxes are: a point on the border of two patches belongs to one of them.
-        inside = ((points >= (box.y0, box.x0)) & (points < (box.y1, box.x1))).all(1)
-        points = points[inside] - (box.y0, box.x0)
-        if classes is not None:
-            classes = classes[inside]
-    return replace(
-        image,
-        name=f"{image.name}_{box.y0}_{box.x0}",
-        image=image.image[window],
-        labels=image.labels[window],
-        points=points,
-        point_classes=classes,
-        ignore=None if image.ignore is None else image.ignore[window],
-    )
-
-
 def contents(path: Path) -> str:
     """The first names in a folder, for errors that say what was found."""
     return ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-
-
-def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Conditions as users write them: an attribute, ``=``, and values with commas between them.
-
-    Raises
-    ------
-    DataError
-        A text has another form.
-
-    Examples
-    --------
-    >>> sorted(parse_conditions(["patient=09,10"])["patient"])
-    ['09', '10']
-    """
-    conditions: dict[str, frozenset[str]] = {}
-    for text in texts:
-        attribute, equals, values = text.partition("=")
-        if not (attribute and equals and values):
-            raise DataError(f"a condition looks like patient=09,10, got {text!r}")
-        # An attribute named twice means either value, as with commas.
-        conditions[attribute] = conditions.get(attribute, frozenset()) | frozenset(values.split(","))
-    return conditions
 
 
 def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: float | None = None) -> float:

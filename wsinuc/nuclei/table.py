@@ -48,7 +48,7 @@ def bounding_boxes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> N
     return np.concatenate([low, high], axis=1).astype(np.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Nuclei:
     """Nuclei as a struct of arrays, sorted by id.
 
@@ -69,8 +69,10 @@ class Nuclei:
     >>> scores = np.full((3, 20, 40), 255, np.uint8)  # foreground, disagreement, one class
     >>> frame = Frame(mpp=0.5, downsample=(1.0, 1.0))
     >>> nuclei = measure(labels, scores, Box(0, 0, 20, 40), frame, [NucleusClass("Nucleus", (0, 200, 80))])
-    >>> len(nuclei), nuclei.centroids.tolist()
-    (2, [[10.0, 10.0], [10.0, 27.5]])
+    >>> nuclei
+    <wsinuc.Nuclei: 2 at 0.5 um; Nucleus; 6 measurements each>
+    >>> nuclei.centroids.tolist()
+    [[10.0, 10.0], [10.0, 27.5]]
     >>> nuclei.measurements["area_um2"].tolist()
     [25.0, 37.5]
     >>> large = nuclei.select(nuclei.areas_px > 100)
@@ -109,6 +111,10 @@ class Nuclei:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        measured = f"{len(self.measurements)} measurements each"
+        return f"<wsinuc.Nuclei: {len(self):,} at {self.frame.mpp:g} um; {', '.join(self.class_names)}; {measured}>"
 
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in PER_NUCLEUS}

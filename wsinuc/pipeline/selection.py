@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,14 +95,14 @@ def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelectio
     elif config.tissue == "none":
         tissue = whole(view)
     else:
-        tissue = load_tissue(Path(config.tissue), view)
+        tissue = load_tissue(config.tissue, view)
     if config.roi is None:
         return TissueSelection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
     region = load_region(config.roi, origin_yx=view.slide.origin)
     region_mask = region.to_mask(view)
     wanted = both(tissue, region_mask)
     if not wanted.mask.any():
-        raise DataError(_no_tissue(region, tissue, view, config.tissue))
+        raise DataError(_no_tissue(region, tissue, view, str(config.tissue)))
     return TissueSelection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
 
 

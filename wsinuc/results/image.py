@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from wsinuc.exports.pictures.overlay import draw_outlines
 from wsinuc.nuclei import Nuclei
 from wsinuc.results import frames
 from wsinuc.results.html import facts_table, inline_picture, per_mm2
+from wsinuc.urls import PathLike
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,6 +94,25 @@ class SegmentedImage:
             Geopandas is not installed.
         """
         return frames.to_geopandas(self.to_arrow())
+
+    def to_geojson(self, path: PathLike) -> None:
+        """Write the nuclei as detections for QuPath, in pixels of the image.
+
+        Parameters
+        ----------
+        path
+            ``.geojson``, ``.geojson.gz`` or ``.zip``.
+
+        Raises
+        ------
+        OutputError
+            The suffix is none of these, or the file cannot be written.
+        """
+        from wsinuc.exports.qupath.geojson import write_geojson
+
+        # The same nuclei have the same UUIDs, however often they are written.
+        run_id = hashlib.sha256(self.labels.tobytes()).hexdigest()[:16]
+        write_geojson([self.nuclei], path, run_id=run_id)
 
     def overlay(self) -> NDArray[np.uint8]:
         """The image with the outlines of its nuclei in the colours of their classes, for ``plt.imshow``.

@@ -22,6 +22,7 @@ from wsinuc.segmenters.shipped import check_member, member_path, model_path
 from wsinuc.segmenters.tiling import Tiling, check_separation, check_tiling, typed_channels, typed_halo
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.typed_json import one_line
+from wsinuc.urls import PathLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class MeasuredOutline(TiledOnBase):
         self.needs = needs
 
 
-def outline_model(model: str) -> Tiled:
+def outline_model(model: PathLike) -> Tiled:
     """The outline of a shipped model, by its name, or of a checkpoint, by its path.
 
     Raises

@@ -30,7 +30,7 @@ from wsinuc.store.files import as_json
 from wsinuc.store.manifest import is_made_by_us, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.upload import Digest, list_sizes, upload
-from wsinuc.urls import Url, remote_errors
+from wsinuc.urls import PathLike, Url, remote_errors
 
 LOCK = ".run/lock"
 INCOMPLETE = ".run/incomplete"
@@ -38,7 +38,7 @@ INCOMPLETE = ".run/incomplete"
 _log = logging.getLogger(__name__)
 
 
-def working_area(url: Url, parent: Path | None) -> Path:
+def working_area(url: Url, parent: PathLike | None) -> Path:
     """The folder in which the result for ``url`` is made: one of its own in ``parent``, by default the user's cache."""
     if parent is None:
         parent = user_cache() / "wsinuc"

@@ -58,7 +58,7 @@ from wsinuc.store.parts import NumberedParts
 from wsinuc.store.pieces import entry_path, is_whole, shard_path
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digests
-from wsinuc.urls import PlaceLike, Url, to_output
+from wsinuc.urls import PathLike, PlaceLike, Url, to_output
 
 MAX_ID = 2**32 - 1
 """Largest id of a nucleus: the label image holds uint32."""
@@ -77,7 +77,7 @@ class ResultStore:
         For a URL: the folder that holds working areas. Every worker must see it; the user's cache by default.
     """
 
-    def __init__(self, out: PlaceLike, work: Path | None = None) -> None:
+    def __init__(self, out: PlaceLike, work: PathLike | None = None) -> None:
         self.out = to_output(out)
         self.remote: RemoteResult | None = None
         if isinstance(self.out, Url):

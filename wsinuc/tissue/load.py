@@ -15,6 +15,7 @@ from wsinuc.regular import require_regular
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask
 from wsinuc.tissue.region import load_region
+from wsinuc.urls import PathLike
 
 _ASPECT_TOLERANCE = 0.02
 _PICTURE_COVER = 0.9  # share of pixels that are not black, from which on an image may be a picture
@@ -22,7 +23,7 @@ _MAX_COLOURS = 1000  # a mask has two, an image of labels one for each nucleus
 _LOOKED_AT = 100_000  # pixels whose colours are counted
 
 
-def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
+def load_tissue(path: PathLike, view: SlideView) -> TissueMask:
     """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons, QuPath's zip too.
 
     Polygons are in level-0 pixels from ``Slide.origin``, as QuPath draws and exports them.

@@ -15,6 +15,7 @@ from wsinuc.errors import DataError
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask, cell_counts
 from wsinuc.tissue.outlines import Outlines
+from wsinuc.urls import PathLike
 
 if TYPE_CHECKING:
     from wsinuc.annotations import Feature
@@ -70,7 +71,7 @@ class Region:
         return f"x {x0 - dx:.0f} to {x1 - dx:.0f}, y {y0 - dy:.0f} to {y1 - dy:.0f}"
 
 
-def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)) -> Region:
+def load_region(path: PathLike, *, origin_yx: tuple[float, float] = (0.0, 0.0)) -> Region:
     """The polygons of a GeoJSON file, or of all those in a zip, as one region.
 
     Parameters
@@ -87,7 +88,7 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     # Takes shapely, which slides without regions do without.
     from wsinuc.annotations import read_features
 
-    outlines = _united(read_features(path), (origin_yx[1], origin_yx[0]))
+    outlines = _united(read_features(Path(path)), (origin_yx[1], origin_yx[0]))
     if not len(outlines.part_ends):
         raise DataError(f"{path}: no polygon in it; export closed annotations (rectangle, polygon, brush) as GeoJSON")
     reach = float(np.abs(outlines.xy).max())

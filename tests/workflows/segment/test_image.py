@@ -109,6 +109,15 @@ def test_it_shows_itself(segmented: wsinuc.SegmentedImage) -> None:
     assert "data:image/png;base64," in page
 
 
+def test_it_goes_to_qupath(segmented: wsinuc.SegmentedImage, tmp_path: Path) -> None:
+    segmented.to_geojson(tmp_path / "tile.geojson")
+    report = wsinuc.check_geojson(tmp_path / "tile.geojson")
+    assert (report.ok, report.count) == (True, len(segmented))
+    first = (tmp_path / "tile.geojson").read_bytes()
+    segmented.to_geojson(str(tmp_path / "tile.geojson"))
+    assert (tmp_path / "tile.geojson").read_bytes() == first, "nuclei keep their UUIDs"
+
+
 def test_nothing_is_found_on_glass() -> None:
     glass = np.full((70, 60, 3), 255, np.uint8)
     found = wsinuc.segment_image(glass, mpp=MPP, segmenter=OracleSegmenter(), measure="shape,stain,neighbours")

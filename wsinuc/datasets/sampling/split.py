@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.shares import share_out
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.limits import read_json
 from wsinuc.typed_json import from_json
+from wsinuc.urls import PathLike, to_path
 
 FORMAT = "wsinuc-split"
 VERSION = 1
@@ -77,7 +78,7 @@ class Split:
             raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}: name one of these")
         return dataset.patches(self.parts[part])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: PathLike) -> None:
         """Write JSON with one line per image or patch.
 
         Raises
@@ -92,11 +93,11 @@ class Split:
             for name, places in self.parts.items()
         ]
         text = "\n".join(["{", *lines, ' "parts": {', ",\n".join(parts), " }", "}", ""])
-        with replacing(path) as file:
+        with replacing(to_path(path)) as file:
             file.write(text.encode())
 
     @classmethod
-    def load(cls, path: Path) -> Split:
+    def load(cls, path: PathLike) -> Split:
         """Read what `save` wrote.
 
         Raises
@@ -105,7 +106,7 @@ class Split:
             The file is missing, of another version, damaged, or no split.
         """
         try:
-            content = read_json(path)
+            content = read_json(to_path(path))
         except FileNotFoundError:
             raise DataError(f"{path} is missing; make a split with wsinuc data split") from None
         except OSError as error:
@@ -189,55 +190,9 @@ def split_images(
     DataError
         An attribute is unknown, or a part would be empty.
     """
-    # Written so that nan is refused, too.
-    if not fractions or not min(fractions.values()) > 0 or not sum(fractions.values()) <= 1 + 1e-9:
-        shown = ", ".join(f"{name}={share:g}" for name, share in fractions.items())
-        raise ConfigError(f"parts need shares above 0 that add up to 1 at most, got {shown or 'none'}")
-    for attribute in (stratify, group):
-        if attribute is not None and attribute not in dataset.rows[0]:
-            raise DataError(
-                f"the images of {dataset.path} have no {attribute!r}; they have {', '.join(dataset.rows[0])}"
-            )
-    together: dict[str, list[int]] = {}
-    for i, row in enumerate(dataset.rows):
-        # No attribute holds a NUL, so images that stand alone share their key with none.
-        together.setdefault((group and row[group]) or f"\0{i}", []).append(i)
-    strata = [row[stratify] if stratify else "" for row in dataset.rows]
-    assigned = _assign(list(together.values()), strata, fractions, seed)
-    for name, indices in assigned.items():
-        if not indices:
-            if group:
-                what = f"{len(together)} values of {group}"
-            else:
-                what = f"{len(dataset)} images"
-            raise DataError(f"part {name!r} would be empty: {what} cannot be divided like that; choose other shares")
-    parts = {
-        name: tuple((dataset.names[i], dataset.boxes[i]) for i in sorted(indices)) for name, indices in assigned.items()
-    }
+    assigned = share_out(dataset.rows, fractions, stratify=stratify, group=group, seed=seed, source=str(dataset.path))
+    parts = {name: tuple((dataset.names[i], dataset.boxes[i]) for i in indices) for name, indices in assigned.items()}
     return Split(parts=parts, dataset=dataset.layout.name, seed=seed)
-
-
-def _assign(
-    units: list[list[int]], strata: Sequence[str], fractions: Mapping[str, float], seed: int
-) -> dict[str, list[int]]:
-    """Give each unit to the part that lacks most, large units first; what no part wants goes to none."""
-    names = [*fractions, None]
-    shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
-    values = sorted(set(strata))
-    number = np.array([values.index(value) for value in strata])
-    # Images that each part lacks of each stratum, (parts, strata).
-    lacking = shares[:, None] * np.bincount(number, minlength=len(values))
-    order = np.random.default_rng(seed).permutation(len(units))
-    members: dict[str | None, list[int]] = {name: [] for name in names}
-    # Large units first, while there is room for them everywhere; a stable sort keeps chance among equals.
-    for i in sorted(order.tolist(), key=lambda i: -len(units[i])):
-        images = np.bincount(number[units[i]], minlength=len(values))
-        # The part as a whole counts too: strata too small to be divided would all go to the largest part.
-        need = lacking @ images / images.sum() + lacking.sum(axis=1)
-        part = int(np.where(shares > 0, need, -np.inf).argmax())
-        lacking[part] -= images
-        members[names[part]] += units[i]
-    return {name: members[name] for name in fractions}
 
 
 def _grid(shape: tuple[int, ...], size: int) -> list[Box]:

@@ -15,7 +15,6 @@ images alone, because SpatialData knows no empty shapes.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from wsinuc.exports.scverse.rasters import Pyramid, copy_pixels, lazy_image, pyr
 from wsinuc.exports.scverse.table import NEIGHBOURS_UM, build_table, check_reach
 from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Frame, Nuclei
+from wsinuc.urls import PathLike, to_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ TABLE = "table"
 """The name that squidpy and spatialdata-plot look for by themselves."""
 
 
-def to_spatialdata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> SpatialData:
+def to_spatialdata(result: PathLike, *, neighbours_um: float = NEIGHBOURS_UM) -> SpatialData:
     """A finished result as SpatialData; nuclei are in memory, images are read from the result as they are needed.
 
     Parameters
@@ -66,7 +66,7 @@ def to_spatialdata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) 
     return spatialdata.SpatialData(**_elements(whole, images, lazy_image, neighbours_um))
 
 
-def write_spatialdata(result: Path | str, out: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
+def write_spatialdata(result: PathLike, out: PathLike, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
     """Write a finished result as a SpatialData store, a folder that `spatialdata.read_zarr` opens.
 
     Parameters
@@ -83,7 +83,7 @@ def write_spatialdata(result: Path | str, out: Path | str, *, neighbours_um: flo
     ConfigError, DamageError, DataError
         As `to_spatialdata` raises them.
     """
-    out = Path(out)
+    out = to_path(out)
     with appearing(out) as partial:
         spatialdata = require("spatialdata", "spatialdata", "SpatialData")
         check_reach(neighbours_um)

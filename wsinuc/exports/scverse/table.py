@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.classes import hex_color
 from wsinuc.nuclei.uuids import nucleus_uuids
+from wsinuc.urls import PathLike, to_path
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +39,7 @@ NEIGHBOURS_UM = 50.0
 """Longest distance in um of two neighbours; a longer edge crosses a lumen, a vessel or the glass between two pieces."""
 
 
-def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM, where: str | Sequence[str] = ()) -> AnnData:
+def to_anndata(result: PathLike, *, neighbours_um: float = NEIGHBOURS_UM, where: str | Sequence[str] = ()) -> AnnData:
     """The nuclei of a finished result as AnnData, in memory (making it takes about 1.5 kB per nucleus).
 
     Parameters
@@ -65,8 +65,8 @@ def to_anndata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM, wher
 
 
 def write_anndata(
-    result: Path | str,
-    out: Path | str,
+    result: PathLike,
+    out: PathLike,
     *,
     neighbours_um: float = NEIGHBOURS_UM,
     where: str | Sequence[str] = (),
@@ -87,7 +87,7 @@ def write_anndata(
     ConfigError, DamageError, DataError
         As `to_anndata` raises them.
     """
-    out = Path(out)
+    out = to_path(out)
     if out.suffix.lower() not in (".h5ad", ".zarr"):
         raise OutputError(f"AnnData is written as .h5ad or .zarr, not {out.name}: choose one of these suffixes")
     with appearing(out) as partial:

@@ -12,6 +12,7 @@ from wsinuc.store import iter_nuclei, settings_hash
 from wsinuc.store.conditions import Conditions
 from wsinuc.store.manifest import read_made
 from wsinuc.store.typed import Facts, typed
+from wsinuc.urls import PathLike, to_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class WholeResult:
     """Whether the result holds pixels of the slide."""
 
 
-def read_whole(result: Path | str, *, where: str | Sequence[str] = ()) -> WholeResult:
+def read_whole(result: PathLike, *, where: str | Sequence[str] = ()) -> WholeResult:
     """Read the table of a finished result, or those nuclei of it for which conditions hold.
 
     Raises
@@ -40,7 +41,7 @@ def read_whole(result: Path | str, *, where: str | Sequence[str] = ()) -> WholeR
     DataError
         Its summary does not name the settings of the run.
     """
-    folder = Path(result)
+    folder = to_path(result)
     conditions = Conditions.parse(where)
     nuclei = concatenate([conditions.of_nuclei(part) for part in iter_nuclei(folder)])
     content = read_made(folder).content

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.training.processes import Processes
+
+Preset = TypeVar("Preset")
+
+
+def named_preset(presets: Mapping[str, Preset], name: str) -> Preset:
+    """One of several settings by its name.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+
+    Examples
+    --------
+    >>> named_preset({"cpu": 1, "paper": 2}, "gpu")
+    Traceback (most recent call last):
+    wsinuc.errors.ConfigError: expected one of cpu, paper, got 'gpu'
+    """
+    if not isinstance(name, str) or name not in presets:
+        raise ConfigError(f"expected one of {', '.join(presets)}, got {name!r:.60}")
+    return presets[name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

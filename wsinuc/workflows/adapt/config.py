@@ -11,7 +11,15 @@ from wsinuc.models.training.loop import FitConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptConfig:
-    """How far and on what a model's networks are tuned. The defaults take a minute or two on two cores."""
+    """How far and on what a model's networks are tuned. The defaults take a minute or two on two cores.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.AdaptConfig(folds=3).lasting(50)
+    >>> config.folds, config.fit.steps
+    (3, 50)
+    """
 
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
@@ -49,6 +57,10 @@ class AdaptConfig:
             raise ConfigError(f"steps are divided by at least 1, got {self.denoiser_ease}")
         if self.folds < 2:
             raise ConfigError(f"windows are held out in at least 2 groups, got {self.folds}")
+
+    def lasting(self, steps: int) -> AdaptConfig:
+        """The same tuning over so many steps."""
+        return replace(self, fit=replace(self.fit, steps=steps))
 
     def of_method(self, method: str) -> AdaptConfig:
         """The settings for a network of this method.

@@ -9,7 +9,7 @@ from pathlib import Path
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import DataError
 from wsinuc.workflows.adapt.windows import Field, Window, fields_of, rest_of, slide_samples
-from wsinuc.workflows.data.sources import open_sources
+from wsinuc.workflows.data.sources import Source, open_sources
 
 _ANNOTATIONS = (".geojson", ".json", ".csv", ".zip")
 
@@ -27,7 +27,7 @@ class Material:
 def gather_material(
     datasets: Sequence[Dataset],
     sources: Sequence[str],
-    rest: Sequence[str],
+    rest: Sequence[Source],
     *,
     mpp: float,
     file_mpp: float | None,
@@ -41,7 +41,7 @@ def gather_material(
         The data sets as the user names them: a slide among them is tissue on which the model should stay as it is, and
         what its windows are fitted to.
     rest
-        More slides, images and folders of unlabelled tissue.
+        More slides, images, folders and data sets, by path or open, whose annotation is ignored.
     mpp
         The model's um per pixel.
     file_mpp

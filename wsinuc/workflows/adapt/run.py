@@ -25,6 +25,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.segmenters import model_path
 from wsinuc.segmenters.outline import outline_model
+from wsinuc.urls import PathLike
 from wsinuc.workflows.adapt.batches import Cut, Task, cut_batches, kept
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Part, Weights, opened, parts_of
@@ -45,7 +46,7 @@ def _nobody(message: str) -> None:
     """Tell nobody."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Outcome:
     """What an adaptation came to."""
 
@@ -59,6 +60,27 @@ class Outcome:
     """Of the tuned weights; 0 where the model as it was is best."""
     written: bool
     """Whether there is a file."""
+
+    def __repr__(self) -> str:
+        measured = "nothing measured"
+        if self.choice is not None:
+            measured = f"AJI {self.before:.3f} -> {self.after:.3f}"
+        counts = f"{len(self.windows)} windows, {self.nuclei:,} nuclei"
+        return f"<wsinuc adaptation: {measured} ({counts}), {'written' if self.written else 'not written'}>"
+
+    @property
+    def before(self) -> float | None:
+        """Mean AJI on held-out windows of the model as it was; None where nothing was measured."""
+        if self.choice is None:
+            return None
+        return float(np.mean(self.choice.before))
+
+    @property
+    def after(self) -> float | None:
+        """Mean AJI on windows that the adapted model had not seen; None where nothing was measured."""
+        if self.choice is None:
+            return None
+        return float(np.mean(self.choice.after))
 
     @property
     def refit(self) -> Refit:
@@ -84,7 +106,7 @@ class Outcome:
 
 
 def adapt(
-    model: str,
+    model: PathLike,
     fields: Sequence[Field],
     out: Path,
     config: AdaptConfig,

@@ -28,6 +28,7 @@ from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, network_of, typed_checkpoint
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.classify.cross_validate import (
     ClassScores,
     assign_folds,
@@ -83,7 +84,7 @@ class PointSet:
 
 
 def gather_points(
-    source: str, *, mpp: float | None, wanted: Conditions, unwanted: Conditions, regions: str | None = None
+    source: PathLike, *, mpp: float | None, wanted: Conditions, unwanted: Conditions, regions: str | None = None
 ) -> PointSet:
     """Read the chosen images of a data set that gives nuclei classes, by points or by outlines.
 
@@ -112,13 +113,13 @@ def gather_points(
 def train_points(
     images: Sequence[LabelledImage],
     classes: tuple[NucleusClass, ...],
-    base: str,
-    out: Path,
+    base: PathLike,
+    out: PathLike,
     config: PointTrainConfig,
     *,
     device: str = "auto",
-    network_from: str | None = None,
-    cache: Path | None = None,
+    network_from: PathLike | None = None,
+    cache: PathLike | None = None,
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
 ) -> ClassScores | None:
@@ -153,10 +154,12 @@ def train_points(
     DataError
         There is too little to learn from; see `describe_marked` and `assign_folds`.
     """
+    out = to_path(out)
+    kept = None if cache is None else to_path(cache)
     where = prepare_device(device)
     checkpoint = _untyped_checkpoint(base)
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
-    marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=cache, on_image=on_event)
+    marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=kept, on_image=on_event)
     report: dict[str, Any] = {}
     network = None
     if network_from is not None:
@@ -191,7 +194,7 @@ def train_points(
     return scores
 
 
-def _untyped_checkpoint(base: str) -> Checkpoint:
+def _untyped_checkpoint(base: PathLike) -> Checkpoint:
     """The checkpoint of a segmenter that names no classes of whole nuclei itself; raises CheckpointError."""
     checkpoint = load_checkpoint(model_path(base), "segmenter")
     # Classes upon classes: the upper ones would describe nuclei that the lower ones had named.

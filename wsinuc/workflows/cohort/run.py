@@ -34,7 +34,7 @@ from wsinuc.pipeline.executor import Executor
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
-from wsinuc.urls import Place, PlaceLike, to_output, to_place
+from wsinuc.urls import PathLike, Place, PlaceLike, to_output, to_place
 from wsinuc.workflows.cohort.done_before import differences
 from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.records import CohortRecords
@@ -355,10 +355,10 @@ class _Models:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._loaded: dict[str, Segmenter] = {}
+        self._loaded: dict[PathLike, Segmenter] = {}
         self._lock = threading.Lock()
 
-    def get(self, model: str) -> Segmenter:
+    def get(self, model: PathLike) -> Segmenter:
         """Raises CheckpointError or DeviceError."""
         # Under the lock: two slides that need one model at once load it once.
         with self._lock:

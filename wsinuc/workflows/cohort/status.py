@@ -15,6 +15,7 @@ from pathlib import Path
 from wsinuc.errors import OutputError
 from wsinuc.store import Holder, LockTiming, ResultStore
 from wsinuc.store.manifest import Inspection, inspect
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.cohort.state import SlideState, StateFolder
 
 ENDING = ".wsinuc"
@@ -42,7 +43,7 @@ class SlideStatus:
     error: str | None
 
 
-def cohort_status(outs: Iterable[Path]) -> tuple[SlideStatus, ...]:
+def cohort_status(outs: Iterable[PathLike]) -> tuple[SlideStatus, ...]:
     """The slides of output folders, or of single results (``*.wsinuc``), folder by folder in the order of names.
 
     Raises
@@ -50,7 +51,7 @@ def cohort_status(outs: Iterable[Path]) -> tuple[SlideStatus, ...]:
     OutputError
         A folder is missing, or holds nothing of wsinuc.
     """
-    return tuple(status for out in outs for status in _of_folder(Path(out)))
+    return tuple(status for out in outs for status in _of_folder(to_path(out)))
 
 
 def exit_code(slides: Iterable[SlideStatus]) -> int:

@@ -43,7 +43,7 @@ _FIGURES = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class CohortSummary:
     """How one run over several slides ended."""
 
@@ -52,6 +52,10 @@ class CohortSummary:
     """States of the slides, in the order in which they were given."""
     before: tuple[str, ...]
     """Names of those that an earlier run had done with the same settings."""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.results)} done, {len(self.failed)} failed, {len(self.unfinished)} unfinished"
+        return f"<wsinuc cohort in {self.out}: {len(self.slides)} slides, {counts}>"
 
     @property
     def results(self) -> tuple[Place, ...]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.metrics.distributions import inception_score
 from wsinuc.models.features.image_vectors import FeatureNetwork
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.compare import files
 from wsinuc.workflows.compare.distances import FigureDistances, compare_figures
 from wsinuc.workflows.compare.patches import ClassNumbers, Cutting, PatchFigures, measure_patches
@@ -97,7 +97,7 @@ def compare_sets(
     *,
     cutting: Cutting,
     segmenter: Segmenter | None = None,
-    out: Path | None = None,
+    out: PathLike | None = None,
     overwrite: bool = False,
     on_image: Watch = _nobody,
 ) -> SetComparison:
@@ -128,9 +128,10 @@ def compare_sets(
     ConfigError
         The network does not take patches of this size.
     """
-    if out is not None:
+    folder = None if out is None else to_path(out)
+    if folder is not None:
         # Before any time is spent.
-        make_output_folder(out, overwrite)
+        make_output_folder(folder, overwrite)
     pair = dict(zip(SETS, (real, synthetic), strict=True))
     numbers, notes = _common_classes(real, synthetic)
     figures = {
@@ -149,9 +150,9 @@ def compare_sets(
         alignment={} if segmenter is None else _alignment(pair, segmenter, on_image),
         notes=(*notes, *_notes(figures, features, cutting), *([] if scores else [_no_score(features)])),
     )
-    if out is not None:
-        files.write_comparison(comparison.summary(), figures, out)
-        files.write_patches(pair, figures, cutting, out)
+    if folder is not None:
+        files.write_comparison(comparison.summary(), figures, folder)
+        files.write_patches(pair, figures, cutting, folder)
     return comparison
 
 

@@ -15,6 +15,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
+from wsinuc.urls import PathLike, to_path
 
 MAX_VALUES = 60
 """An attribute with more values than that (file hashes) says nothing about groups and is left out."""
@@ -58,10 +59,10 @@ class DatasetDescription:
 
 
 def describe_dataset(
-    source: Path | str,
+    source: PathLike,
     *,
     mpp: float | None = None,
-    sheet: Path | None = None,
+    sheet: PathLike | None = None,
     tiles: int = 12,
     regions: str | None = None,
 ) -> DatasetDescription:
@@ -85,11 +86,12 @@ def describe_dataset(
     OutputError
         ``sheet`` cannot be written, or something else than a contact sheet is there.
     """
-    if sheet:
-        own_files.check_place(sheet)
+    picture = None if sheet is None else to_path(sheet)
+    if picture:
+        own_files.check_place(picture)
     dataset = open_for_counting(source, mpp=mpp, regions=regions)
     shown: set[int] = set()
-    if sheet:
+    if picture:
         shown = set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist())
     pictures: list[LabelledImage] = []
     counts = np.zeros((len(dataset), len(dataset.classes) + 1), np.int64)
@@ -105,8 +107,8 @@ def describe_dataset(
         notes.append(image.notes)
         if i in shown:
             pictures.append(image)
-    if sheet:
-        write_contact_sheet(pictures, dataset.classes, sheet)
+    if picture:
+        write_contact_sheet(pictures, dataset.classes, picture)
     total = counts.sum(axis=1)
     every = np.concatenate(areas)
     return DatasetDescription(
@@ -125,7 +127,7 @@ def describe_dataset(
     )
 
 
-def open_for_counting(source: Path | str, *, mpp: float | None = None, regions: str | None = None) -> Dataset:
+def open_for_counting(source: PathLike, *, mpp: float | None = None, regions: str | None = None) -> Dataset:
     """The data set, also one without annotation; images whose resolution is not recorded have 1 um per pixel."""
     # Counting needs no resolution: any number will do to look at a set that records none.
     return open_dataset(source, mpp=mpp, otherwise=1.0, pixels_only=True, regions=regions)

@@ -6,6 +6,7 @@ training runs. Everything shares one cache, so that memory is bounded whatever t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -24,15 +25,18 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.base import Slide
 from wsinuc.slides.isolation.isolated import open_isolated
-from wsinuc.slides.view import read_resilient
+from wsinuc.slides.view import SlideView, read_resilient
+from wsinuc.urls import PathLike, to_path
 
+Source = PathLike | Dataset | Slide
+"""Where unlabelled pixels come from: a file or folder, a data set whose annotation is ignored, an open slide."""
 SMALL_PX = 2048 * 2048
 """Files with at most this many pixels, at the resolution to train at, are images and not slides."""
 _NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml", ".pdf", ".html")
 
 
 def open_sources(
-    sources: Sequence[Path | str],
+    sources: Sequence[Source],
     *,
     mpp: float,
     file_mpp: float | None,
@@ -49,6 +53,7 @@ def open_sources(
         A folder is a data set when its layout is known, or when it is written ``NAME=FOLDER``; else its image files are
         taken (those in its ``images/`` where there is one). Of slides all tissue is taken, whether or not annotations
         lie beside them; their regions alone are taken from a table, ``SLIDE=ANNOTATIONS`` and ``qupath=PATH``.
+        A data set or slide that is open is taken as it is; the slide has to stay open.
     mpp
         um per pixel to train at.
     file_mpp
@@ -70,13 +75,15 @@ def open_sources(
     cache = cache or PixelCache()
     pixels: list[Pixels] = []
     for source in sources:
-        dataset = _dataset(source, file_mpp, regions)
-        if dataset is not None:
-            dataset = choose(dataset)
+        opened = source if isinstance(source, (Dataset, Slide)) else _dataset(source, file_mpp, regions)
+        if isinstance(opened, Slide):
+            pixels.append(_of_slide(opened, mpp, cache, coarsest))
+        elif opened is not None:
+            dataset = choose(opened)
             read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
             pixels += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
-        else:
-            pixels += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
+        elif isinstance(source, (str, os.PathLike)):
+            pixels += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(to_path(source))]
     return pixels
 
 
@@ -138,7 +145,7 @@ def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
         )
 
 
-def _dataset(source: Path | str, file_mpp: float | None, regions: str | None) -> Dataset | None:
+def _dataset(source: PathLike, file_mpp: float | None, regions: str | None) -> Dataset | None:
     """The source as a data set, if it is one: its own resolution first, then the given one."""
     named = is_named(source)
     if not named and (not Path(source).is_dir() or layout_of(source) == "qupath"):
@@ -195,6 +202,15 @@ def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = ope
         return slide
 
 
+def _of_slide(slide: Slide, mpp: float, cache: PixelCache, coarsest: float) -> Pixels:
+    """Pixels of a slide that the caller has opened."""
+    _check_resolution(slide.name, slide.mpp, coarsest)
+    view = slide.at(mpp)
+    if view.shape[0] * view.shape[1] > SMALL_PX:
+        return SlidePixels.of(view, cache)
+    return LazyImage(partial(_read_view, view), cache, (*view.shape, 3))
+
+
 def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache, coarsest: float) -> Pixels:
     with _open(path, file_mpp) as slide:
         _check_resolution(path.name, slide.mpp, coarsest)
@@ -207,5 +223,8 @@ def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache
 
 def _read_file(path: Path, mpp: float, file_mpp: float | None) -> NDArray[np.uint8]:
     with _open(path, file_mpp) as slide:
-        view = slide.at(mpp)
-        return read_resilient(view, Box.of_shape(view.shape))[0]
+        return _read_view(slide.at(mpp))
+
+
+def _read_view(view: SlideView) -> NDArray[np.uint8]:
+    return read_resilient(view, Box.of_shape(view.shape))[0]

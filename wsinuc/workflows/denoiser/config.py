@@ -10,12 +10,21 @@ from wsinuc.models.diffusion.schedules import SCHEDULES
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainConfig:
-    """Settings of one pre-training."""
+    """Settings of the pre-training of a denoiser, from unlabelled tissue.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.PretrainConfig.preset("cpu").lasting(500)
+    >>> config.mpp, config.patch, config.fit.steps
+    (0.5, 64, 500)
+    """
 
     mpp: float = 0.5
     """um per pixel of the patches."""
@@ -72,6 +81,11 @@ class PretrainConfig:
     def images_seen(self) -> int:
         """Patches that the whole training shows."""
         return self.batch * self.fit.steps
+
+    @classmethod
+    def preset(cls, name: str) -> PretrainConfig:
+        """Settings by the name of a preset, one of `PRESETS`; raises ConfigError for what is none."""
+        return named_preset(PRESETS, name)
 
     def lasting(self, steps: int) -> PretrainConfig:
         """The same training over so many steps."""

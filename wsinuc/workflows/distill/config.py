@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsinuc.datasets.augmentation.augment import Augmentation
@@ -12,7 +12,15 @@ from wsinuc.models.training.loop import FitConfig, training_identity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillConfig:
-    """Settings of one distillation."""
+    """Settings of one distillation.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.DistillConfig(base=24).lasting(500)
+    >>> config.base, config.fit.steps
+    (24, 500)
+    """
 
     mpp: float | None = None
     """um per pixel of the student; None is the teacher's."""
@@ -78,6 +86,10 @@ class DistillConfig:
                 f"with {self.held_out:g} of the patches held out there must be more than {self.apart_every}, "
                 f"got {self.patches}"
             )
+
+    def lasting(self, steps: int) -> DistillConfig:
+        """The same training over so many steps."""
+        return replace(self, fit=replace(self.fit, steps=steps))
 
     @property
     def _weights(self) -> tuple[float, ...]:

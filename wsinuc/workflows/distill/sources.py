@@ -15,7 +15,7 @@ from wsinuc.datasets.sampling.patches import area
 from wsinuc.datasets.sampling.pixels import PixelCache, Pixels
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.workflows.data.sources import Choice, open_sources
+from wsinuc.workflows.data.sources import Choice, Source, open_sources
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc.workflows.distill.teacher import Scales
 
@@ -31,7 +31,7 @@ class TissueSources:
 
 
 def gather_tissue(
-    sources: Sequence[str],
+    sources: Sequence[Source],
     scales: Scales,
     *,
     file_mpp: float | None,

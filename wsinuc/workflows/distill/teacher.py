@@ -28,6 +28,7 @@ from wsinuc.pipeline.block import mirrored
 from wsinuc.pipeline.calibrate import COUNT, SIDE
 from wsinuc.segmenters import load_segmenter, model_path
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.urls import PathLike
 
 GRID = 64
 """Tiles keep a multiple of this many pixels."""
@@ -76,7 +77,7 @@ def _trait(teacher: Teacher, what: str) -> str:
     return str(getattr(teacher.segmenter.config, what))
 
 
-def load_teacher(model: str, *, device: str = "auto") -> Teacher:
+def load_teacher(model: PathLike, *, device: str = "auto") -> Teacher:
     """The teacher by the name of a shipped model or the path of a checkpoint.
 
     Raises

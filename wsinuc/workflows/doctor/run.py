@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from wsinuc.errors import WsinucError
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.doctor.findings import Check, Finding, fail
 from wsinuc.workflows.doctor.libraries import check_codecs, check_readers, check_versions, check_weights
 from wsinuc.workflows.doctor.machine import check_device, check_memory, check_open_files, check_output, check_threads
 from wsinuc.workflows.doctor.trial_block import try_slide, try_synthetic
 
 
-def examine(slide: Path | None = None, *, out: Path = Path(), device: str = "auto") -> Iterator[Finding]:
+def examine(slide: PathLike | None = None, *, out: PathLike = ".", device: str = "auto") -> Iterator[Finding]:
     """Findings, one after another as they are made.
 
     Parameters
@@ -24,6 +24,8 @@ def examine(slide: Path | None = None, *, out: Path = Path(), device: str = "aut
     device
         Where the network is to run.
     """
+    file = None if slide is None else to_path(slide)
+    folder = to_path(out)
     checks: dict[str, Check] = {
         "versions": check_versions,
         "readers": check_readers,
@@ -32,9 +34,9 @@ def examine(slide: Path | None = None, *, out: Path = Path(), device: str = "aut
         "threads": check_threads,
         "memory": check_memory,
         "open files": check_open_files,
-        "output": lambda: check_output(out),
+        "output": lambda: check_output(folder),
         "device": lambda: check_device(device),
-        "trial": lambda: try_slide(slide, device, out) if slide else try_synthetic(device, out),
+        "trial": lambda: try_slide(file, device, folder) if file else try_synthetic(device, folder),
     }
     for name, check in checks.items():
         yield from run_check(name, check)

@@ -153,7 +153,7 @@ def _points(nuclei: LabelledNuclei, classes: int) -> Points:
     return Points.of_labels(nuclei.labels, nuclei.classes if classes else None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Evaluation:
     """What every image scored, and what follows for the data set."""
 
@@ -166,6 +166,12 @@ class Evaluation:
     """The rule by which nuclei were paired."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
+
+    def __repr__(self) -> str:
+        text = f"<wsinuc evaluation of {len(self.images)} image{'' if len(self.images) == 1 else 's'}"
+        if self.means:
+            text += f": AJI {self.means['aji']:.3f}, Dice {self.means['dice']:.3f}, PQ {self.means['pq']:.3f}"
+        return f"{text}>"
 
     @property
     def means(self) -> dict[str, float]:

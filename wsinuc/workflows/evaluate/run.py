@@ -7,6 +7,7 @@ detection alone: predicted nuclei are then their centroids.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc import arguments
+from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.files import matching
 from wsinuc.datasets.label_values import count_notes
@@ -93,7 +95,7 @@ WORST = 10
 
 
 def evaluate(
-    dataset: Dataset,
+    dataset: Dataset | PathLike,
     predict: Predict | Segmenter,
     *,
     predicted_classes: Sequence[str] = (),
@@ -109,7 +111,7 @@ def evaluate(
     Parameters
     ----------
     dataset
-        Images and their annotation: outlines or points.
+        Images and their annotation, outlines or points: a data set (`wsinuc.open_dataset`), a part of one, or its path.
     predict
         A model (`wsinuc.load_segmenter`), or a function from a `LabelledImage` to labels ``(h, w)`` or to a
         `Prediction`: `read_prediction` bound to a folder, any other program.
@@ -146,30 +148,27 @@ def evaluate(
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
     >>> import wsinuc
-    >>> from PIL import Image
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> labels = np.zeros((64, 64), np.uint16)
-    >>> labels[10:20, 10:20] = 1
-    >>> for name, pixels in (("images", np.full((64, 64, 3), 230, np.uint8)), ("labels", labels)):
-    ...     (folder / name).mkdir()
-    ...     Image.fromarray(pixels).save(folder / name / "field.png")
-    >>> dataset = wsinuc.open_dataset(folder, mpp=0.25)
-    >>> evaluation = wsinuc.evaluate(dataset, lambda image: image.labels)
+    >>> drawn = "examples/data/CMU-1-Small-Region.nuclei.geojson"
+    >>> windows = wsinuc.open_dataset("examples/data/CMU-1-Small-Region.svs", annotations=drawn)
+    >>> evaluation = wsinuc.evaluate(windows[2:], lambda image: image.labels)
+    >>> evaluation
+    <wsinuc evaluation of 2 images: AJI 1.000, Dice 1.000, PQ 1.000>
     >>> evaluation.means["aji"], evaluation.totals["true_nuclei"]
-    (1.0, 1)
+    (1.0, 39)
     """
-    arguments.instance(dataset, Dataset, "a data set that wsinuc.open_dataset has opened", DataError)
+    if isinstance(dataset, (str, os.PathLike)):
+        dataset = open_dataset(dataset)
+    arguments.instance(dataset, Dataset, "a data set that wsinuc.open_dataset has opened, or a part of it", DataError)
     if worst < 0:
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
     if isinstance(predict, Segmenter):
         predicted_classes = [each.name for each in predict.classes]
         predict = partial(predict_nuclei, segmenter=predict)
     if not callable(predict):
-        raise ConfigError(f"expected a model or a function that gives labels, got {predict!r:.80}")
+        raise ConfigError(
+            f"expected a model or a function that gives labels, got {predict!r:.80}: wsinuc.load_segmenter loads one"
+        )
     if out is not None:
         out = to_path(out)
     marked = dataset.layout.kind == "points"

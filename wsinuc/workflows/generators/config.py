@@ -13,6 +13,7 @@ from wsinuc.models.diffusion.schedules import SCHEDULES
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.spade_unet import SpadeUNetConfig
 from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
 from wsinuc.synthesis.structures import SMALLEST_PX
 
@@ -22,7 +23,16 @@ CHANNELS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorConfig:
-    """Settings of one training: of images for structures when the network is a SpadeUNet's, else of structures."""
+    """Settings of one training: of images for structures when the network is a SpadeUNet's, else of structures
+    (method B).
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.GeneratorConfig.preset("nudiff-image", "cpu").lasting(500)
+    >>> config.kind, config.patch, config.fit.steps
+    ('nudiff-image', 128, 500)
+    """
 
     network: UNetConfig | SpadeUNetConfig
     mpp: float = 0.25
@@ -99,6 +109,22 @@ class GeneratorConfig:
     def images_seen(self) -> int:
         """Patches that the whole training shows."""
         return self.batch * self.fit.steps
+
+    @classmethod
+    def preset(cls, kind: str, name: str) -> GeneratorConfig:
+        """Settings by the name of a preset, one of `STRUCTURE_PRESETS` or `IMAGE_PRESETS`.
+
+        Parameters
+        ----------
+        kind
+            ``nudiff-structure`` or ``nudiff-image``.
+
+        Raises
+        ------
+        ConfigError
+            There is no such kind, or no such preset.
+        """
+        return named_preset(named_preset({STRUCTURE: STRUCTURE_PRESETS, IMAGE: IMAGE_PRESETS}, kind), name)
 
     def lasting(self, steps: int) -> GeneratorConfig:
         """The same training over so many steps, its phases the same shares of it."""

@@ -10,12 +10,21 @@ from wsinuc.models.checkpoints.cosyn import LEFT_OUT
 from wsinuc.models.conditioning.points_encoder import PointsConfig
 from wsinuc.models.diffusion.joint import JointWeights
 from wsinuc.models.networks.cosyn_unet import CoSynConfig
+from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoSynTrainConfig:
-    """Settings of one training."""
+    """Settings of the training of a joint generator of images and labels (method C).
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.CoSynTrainConfig.preset("cpu").lasting(500)
+    >>> config.mpp, config.patch, config.fit.steps
+    (0.5, 128, 500)
+    """
 
     mpp: float = 0.5
     """um per pixel of the patches."""
@@ -75,6 +84,11 @@ class CoSynTrainConfig:
     def images_seen(self) -> int:
         """Patches that the whole training shows."""
         return self.batch * self.fit.steps
+
+    @classmethod
+    def preset(cls, name: str) -> CoSynTrainConfig:
+        """Settings by the name of a preset, one of `PRESETS`; raises ConfigError for what is none."""
+        return named_preset(PRESETS, name)
 
     def lasting(self, steps: int) -> CoSynTrainConfig:
         """The same training over so many steps."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.conditioning.trained_encoder import TowerConfig
+from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
 from wsinuc.workflows.generators.cosyn_config import PRESETS as JOINT_PRESETS
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
@@ -14,7 +15,15 @@ from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextTrainConfig:
-    """Settings of one training."""
+    """Settings of the training of what reads the prompts of a joint generator.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.TextTrainConfig.preset("cpu").lasting(500)
+    >>> config.batch, config.fit.steps
+    (32, 500)
+    """
 
     mpp: float = 0.5
     """um per pixel of the patches."""
@@ -67,6 +76,11 @@ class TextTrainConfig:
             held_out=self.held_out,
             seed=self.seed,
         )
+
+    @classmethod
+    def preset(cls, name: str) -> TextTrainConfig:
+        """Settings by the name of a preset, one of `PRESETS`; raises ConfigError for what is none."""
+        return named_preset(PRESETS, name)
 
     def lasting(self, steps: int) -> TextTrainConfig:
         """The same training over so many steps."""

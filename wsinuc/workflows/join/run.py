@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -32,6 +31,7 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import DESCRIPTORS, RISE, Joining, JoinTree, describe_joins, join_tree
 from wsinuc.separation.watershed import WatershedSettings, fragments
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.distill.teacher import GRID, Teaching
 
 MOST_UM2 = 60.0
@@ -90,8 +90,8 @@ class FittedJoining:
 
 def train_joining(
     images: Sequence[LabelledImage],
-    model: str,
-    out: Path,
+    model: PathLike,
+    out: PathLike,
     config: JoiningFit,
     *,
     weights: Sequence[float] | None = None,
@@ -99,11 +99,12 @@ def train_joining(
     on_crop: Callable[[int], None] = lambda done: None,
 ) -> FittedJoining:
     """`fit_joining` for a shipped model or checkpoint ``model``; ``out`` is that model with the rule in its header."""
+    path = to_path(out)
     fitted = fit_joining(load_segmenter(model, device=device), images, config, weights=weights, on_crop=on_crop)
     checkpoint = load_checkpoint(model_path(model), "segmenter")
     header = checkpoint.config | {"joining": asdict(fitted.joining)}
     learned = {"joins": fitted.joins, "decided": fitted.decided, "from": checkpoint.sha256}
-    save_checkpoint(replace(checkpoint, config=header, provenance=checkpoint.provenance | {"joining": learned}), out)
+    save_checkpoint(replace(checkpoint, config=header, provenance=checkpoint.provenance | {"joining": learned}), path)
     return fitted
 
 

@@ -12,7 +12,7 @@ from wsinuc.workflows.maps.grid import MapGrid
 from wsinuc.workflows.maps.quantity import DENSITY, SHARE, Quantity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class NucleiMap:
     """A quantity over the squares of a grid."""
 
@@ -24,6 +24,11 @@ class NucleiMap:
     """(rows, columns); NaN where there are no nuclei to take a mean of."""
     nuclei: int
     """How many nuclei the map is about."""
+
+    def __repr__(self) -> str:
+        rows, columns = self.values.shape
+        of = " of ".join(filter(None, (self.quantity.of, self.quantity.class_name)))
+        return f"<wsinuc map of {of}: {rows} x {columns} squares of {self.grid.um:g} um, {self.nuclei:,} nuclei>"
 
     @property
     def limits(self) -> tuple[float, float]:

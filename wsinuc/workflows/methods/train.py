@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wsinuc.arguments import came
-from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.inner_denoiser import require_denoiser_header
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.own_files import check_place
 from wsinuc.segmenters import denoiser_path
-from wsinuc.urls import PathLike, to_path
-from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.urls import PathLike
+from wsinuc.workflows.methods.inputs import (
+    AnnotatedImages,
+    Tell,
+    annotated_images,
+    checkpoint_place,
+    classes_of,
+    nobody,
+)
 from wsinuc.workflows.train.cross_validation import CrossValidation
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
@@ -25,7 +31,7 @@ TrainConfig = DdpmTrainConfig | NetworkTrainConfig
 
 
 def train(
-    images: Dataset | Sequence[LabelledImage],
+    images: AnnotatedImages,
     out: PathLike,
     config: TrainConfig | None = None,
     *,
@@ -35,15 +41,15 @@ def train(
     weights: Sequence[float] | None = None,
     device: str = "auto",
     provenance: dict[str, Any] | None = None,
-    on_event: Callable[[str], None] = lambda message: None,
+    on_event: Tell | None = None,
 ) -> CrossValidation | None:
     """Train a segmenter on annotated images and write its checkpoint, which `wsinuc.load_segmenter` opens.
 
     Parameters
     ----------
     images
-        A data set (`wsinuc.open_dataset`), a part of one (``dataset.where(...)``, ``dataset[:8]``), or annotated
-        images.
+        A data set (`wsinuc.open_dataset`), its path, a part of one (``dataset.where(...)``, ``dataset[:8]``), or
+        annotated images.
     out
         File of the checkpoint (``.safetensors``), in a folder that exists.
     config
@@ -85,27 +91,19 @@ def train(
     --------
     >>> import tempfile
     >>> from dataclasses import replace
-    >>> from pathlib import Path
-    >>> import numpy as np
     >>> import wsinuc
-    >>> from PIL import Image
-    >>> from wsinuc.models.training.config import FitConfig
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> labels = np.zeros((64, 64), np.uint16)
-    >>> labels[10:20, 10:20] = 1
-    >>> for name, pixels in (("images", np.full((64, 64, 3), 230, np.uint8)), ("labels", labels)):
-    ...     (folder / name).mkdir()
-    ...     Image.fromarray(pixels).save(folder / name / "field.png")
-    >>> dataset = wsinuc.open_dataset(folder, mpp=0.5)
-    >>> config = replace(wsinuc.NetworkTrainConfig.quick("unet"), crop=32, batch=1, base=4, fit=FitConfig(steps=1))
-    >>> wsinuc.train(dataset, folder / "unet.safetensors", config, device="cpu")
-    >>> wsinuc.load_segmenter(folder / "unet.safetensors", device="cpu").mpp
-    0.5
+    >>> drawn = "examples/data/CMU-1-Small-Region.nuclei.geojson"
+    >>> windows = wsinuc.open_dataset("examples/data/CMU-1-Small-Region.svs", annotations=drawn)
+    >>> config = replace(wsinuc.NetworkTrainConfig.quick("unet").lasting(1), crop=32, batch=1, base=4)
+    >>> unet = tempfile.mkdtemp() + "/unet.safetensors"
+    >>> wsinuc.train(windows[3:], unet, config, device="cpu")
+    >>> wsinuc.load_segmenter(unet, device="cpu").classes[1].name
+    'Stroma'
     """
-    path = to_path(out)
-    # Before any image is read: a wrong folder should not show after hours of training.
-    check_place(path)
-    learned = _classes(images, classes)
+    path = checkpoint_place(out)
+    images = annotated_images(images)
+    learned = classes_of(images, classes)
+    tell = on_event or nobody
     if config is None:
         config = DdpmTrainConfig().suited(require_denoiser_header(denoiser_path(denoiser)))
     if isinstance(config, DdpmTrainConfig):
@@ -118,7 +116,7 @@ def train(
             device=device,
             weights=weights,
             provenance=provenance,
-            on_event=on_event,
+            on_event=tell,
         )
     if not isinstance(config, NetworkTrainConfig):
         raise ConfigError(f"expected a DdpmTrainConfig or a NetworkTrainConfig, got {came(config)}")
@@ -134,20 +132,7 @@ def train(
         device=device,
         weights=weights,
         provenance=provenance,
-        on_event=on_event,
+        on_event=tell,
         validation=validation,
     )
     return None
-
-
-def _classes(
-    images: Dataset | Sequence[LabelledImage], classes: Sequence[NucleusClass] | None
-) -> tuple[NucleusClass, ...]:
-    """What is learned: the classes that are given, else those of the data set, else one called Nucleus."""
-    if not isinstance(images, Sequence) or isinstance(images, (str, bytes)):
-        raise DataError(f"expected annotated images, got {came(images)}: wsinuc.open_dataset opens a folder of them")
-    if classes is not None:
-        return tuple(classes)
-    if isinstance(images, Dataset):
-        return images.classes or (NUCLEUS,)
-    return (NUCLEUS,)

@@ -13,7 +13,6 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from wsinuc.exports.qupath.collection import collection_text
 from wsinuc.exports.qupath.polygons import level0_polygons
 from wsinuc.models.features.measured_classifier import ClassEstimate, bounded
 from wsinuc.nuclei.columns import KEY, from_arrow
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.tables import ResultTable
 
@@ -242,7 +242,7 @@ def _question(drawn: _Drawn, learned: Learned, row: int) -> Question:
     )
 
 
-def write_questions(table: ResultTable, questions: Sequence[Question], path: Path) -> None:
+def write_questions(table: ResultTable, questions: Sequence[Question], path: PathLike) -> None:
     """Write the nuclei of one result that are asked for as GeoJSON: detections without a class, to be given one.
 
     Raises
@@ -256,7 +256,7 @@ def write_questions(table: ResultTable, questions: Sequence[Question], path: Pat
         rows = np.flatnonzero(np.isin(part["id"].to_numpy(), list(wanted)))
         if len(rows):
             features += _features(table, part.take(pa.array(rows)), wanted)
-    with replacing(path) as stream:
+    with replacing(to_path(path)) as stream:
         stream.write(collection_text(features))
 
 

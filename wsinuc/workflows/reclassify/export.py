@@ -12,6 +12,7 @@ from wsinuc.nuclei.measured_names import FIXED
 from wsinuc.own_files import check_place
 from wsinuc.segmenters.base import Needs
 from wsinuc.segmenters.shipped import model_path
+from wsinuc.urls import PathLike
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.tables import ResultTable
 
@@ -21,7 +22,7 @@ def export_model(
     learned: Learned,
     out: Path,
     *,
-    model: str | None = None,
+    model: PathLike | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the checkpoint.

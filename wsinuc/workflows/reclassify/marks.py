@@ -20,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from wsinuc.annotations import Feature, is_geojson, read_features
 from wsinuc.errors import DataError
 from wsinuc.limits import listed, read_text
+from wsinuc.urls import PathLike, to_path
 
 DETECTIONS = ("detection", "cell")
 """QuPath's types of objects that are nuclei."""
@@ -63,7 +64,7 @@ class MarkFile:
     """RGB of the classes, of those that have one in the file."""
 
 
-def read_marks(path: Path) -> MarkFile:
+def read_marks(path: PathLike) -> MarkFile:
     """Read a file of labels.
 
     Parameters
@@ -77,6 +78,7 @@ def read_marks(path: Path) -> MarkFile:
     DataError
         The file is missing or damaged, or holds no label.
     """
+    path = to_path(path)
     if is_geojson(path):
         file = _from_geojson(path)
     else:

@@ -18,7 +18,7 @@ from wsinuc.nuclei.columns import KEY, provenance_of
 from wsinuc.nuclei.reclassified import ORIGINAL_CLASS
 from wsinuc.store import iter_tables
 from wsinuc.store.manifest import read_made
-from wsinuc.urls import Place
+from wsinuc.urls import PlaceLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class ResultTable:
         return iter_tables(self.folder)
 
 
-def open_table(result: str | Place) -> ResultTable:
+def open_table(result: PlaceLike) -> ResultTable:
     """A finished result.
 
     Raises
@@ -84,7 +84,7 @@ def open_table(result: str | Place) -> ResultTable:
     )
 
 
-def open_tables(results: Sequence[str | Place]) -> list[ResultTable]:
+def open_tables(results: Sequence[PlaceLike]) -> list[ResultTable]:
     """Several results, each once; raises as `open_table` does, and DataError where two are of one slide's name."""
     tables = [open_table(result) for result in results]
     stems = [table.stem for table in tables]

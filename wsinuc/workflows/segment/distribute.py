@@ -110,10 +110,9 @@ class _CheckedJob:
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
-    if config.tissue in ("auto", "none"):
-        tissue = config.tissue
-    else:
-        tissue = str(Path(config.tissue).absolute())
+    tissue = config.tissue
+    if tissue not in ("auto", "none"):
+        tissue = Path(tissue).absolute()
     # All paths are absolute, because workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,
@@ -122,7 +121,7 @@ def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentCon
         config=replace(
             config,
             tissue=tissue,
-            roi=config.roi and config.roi.absolute(),
+            roi=None if config.roi is None else Path(config.roi).absolute(),
             batch_size=plan.settings["batch_size"],
         ),
         source=source_of(prepared.segmenter, config),

@@ -10,6 +10,7 @@ from wsinuc.errors import CheckpointError, ClusterError
 from wsinuc.pipeline.block_worker import GivenSegmenter, SegmenterSource
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs, changed_cutoffs, with_cutoffs
+from wsinuc.urls import PathLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
     if path.is_file():
         model = str(path.absolute())
     else:
-        model = config.model
+        model = str(config.model)
     return ModelFile(model, config.device, sha256, _other_cutoffs(segmenter))
 
 
@@ -83,7 +84,7 @@ def _other_cutoffs(segmenter: Segmenter) -> Cutoffs | None:
     return None
 
 
-def _sha256(model: str) -> str:
+def _sha256(model: PathLike) -> str:
     from wsinuc.models.checkpoints.file_header import file_sha256
     from wsinuc.segmenters import model_path
 

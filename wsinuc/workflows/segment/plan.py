@@ -30,7 +30,7 @@ from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.urls import Place, PlaceLike, to_place
+from wsinuc.urls import PathLike, Place, PlaceLike, to_place
 
 Model = TypeVar("Model")
 
@@ -48,7 +48,7 @@ BYTES_PER_PIXEL = 20
 """Memory of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Estimate:
     """What a run has to do. Sizes in view pixels, which are the pixels that the model works on."""
 
@@ -82,8 +82,12 @@ class Estimate:
     own_cutoffs: Cutoffs | None = None
     """The same as the model's file has it."""
 
+    def __repr__(self) -> str:
+        blocks = f"{len(self.blocks):,} of {self.blocks_total:,} blocks, {self.tiles:,} tiles"
+        return f"<wsinuc plan of {self.slide}: {self.tissue_mm2:.3g} mm2 of tissue in {blocks} at {self.mpp:g} um>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan(Estimate):
     """What a run will do, and with which settings."""
 
@@ -335,9 +339,9 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
+def region_identity(roi: PathLike, origin_yx: tuple[int, int]) -> str:
     """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
-    file = sha256_of(roi)[:32]
+    file = sha256_of(Path(roi))[:32]
     if origin_yx == (0, 0):
         return file
     return f"{file} from {origin_yx[1]}, {origin_yx[0]}"

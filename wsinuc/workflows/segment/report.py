@@ -137,7 +137,7 @@ def _training_colours(segmenter: Segmenter) -> Colours | None:
 
 def _area_name(config: SegmentConfig) -> str:
     """What the area is that densities refer to."""
-    searched = {"auto": "tissue", "none": "the slide"}.get(config.tissue, "the mask")
+    searched = {"auto": "tissue", "none": "the slide"}.get(str(config.tissue), "the mask")
     if config.roi is None:
         return searched
     if config.tissue == "none":
@@ -153,7 +153,7 @@ def _search(config: SegmentConfig) -> str:
     else:
         text = f"Nuclei were looked for inside the mask {Path(config.tissue).name}, which was taken at its word."
     if config.roi is not None:
-        text += f" Only nuclei whose centre lies in the region of interest ({config.roi.name}) are counted."
+        text += f" Only nuclei whose centre lies in the region of interest ({Path(config.roi).name}) are counted."
     return text
 
 
@@ -198,8 +198,8 @@ def _settings(prepared: Prepared, plan: Plan, config: SegmentConfig) -> Iterator
     yield "slide", prepared.slide.name
     yield "µm per pixel", f"{prepared.slide.mpp:g}, {'given' if config.mpp is not None else 'from the file'}"
     yield "model", f"{name}, {identity}"
-    yield "tissue", config.tissue if config.tissue in ("auto", "none") else Path(config.tissue).name
-    yield "region of interest", config.roi.name if config.roi is not None else "none"
+    yield "tissue", Path(config.tissue).name
+    yield "region of interest", Path(config.roi).name if config.roi is not None else "none"
     for key, value in plan.settings.items():
         if value is not None and key not in ("wsinuc", "tissue", "roi"):
             label = {

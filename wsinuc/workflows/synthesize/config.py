@@ -27,6 +27,13 @@ class SynthesisConfig:
     ------
     ConfigError
         A number is not positive, or the guidance below -1.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.SynthesisConfig(size=128, workers=2)
+    >>> config.size, config.sampler.name, config.sampler.steps
+    (128, 'dpm++', 20)
     """
 
     sampler: SamplerConfig = field(default_factory=SamplerConfig)

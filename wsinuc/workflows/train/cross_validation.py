@@ -54,7 +54,7 @@ class JudgedWindow:
     """Its verdicts have the corrected probabilities."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class CrossValidation:
     """What was found, and the settings that follow for a model of all windows."""
 
@@ -67,6 +67,11 @@ class CrossValidation:
     """Correction of probabilities, fitted to all windows."""
     classes: tuple[str, ...] = ()
     """Classes that were scored; empty where nuclei have none."""
+
+    def __repr__(self) -> str:
+        means = self.evaluation.means
+        figures = f"AJI {means['aji']:.3f}, Dice {means['dice']:.3f}"
+        return f"<wsinuc cross-validation of {len(self.windows)} windows in {self.folds} folds: {figures}>"
 
     @property
     def evaluation(self) -> Evaluation:

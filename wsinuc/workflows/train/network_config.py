@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsinuc.datasets.augmentation.augment import Augmentation
@@ -29,6 +29,8 @@ class NetworkTrainConfig:
     >>> config = replace(wsinuc.NetworkTrainConfig.quick("unet"), mpp=0.5)
     >>> config.method, config.mpp, config.fit.steps
     ('unet', 0.5, 2000)
+    >>> config.lasting(500).fit.steps
+    500
     """
 
     method: str
@@ -110,6 +112,10 @@ class NetworkTrainConfig:
             "augmentation": Augmentation(zoom=1.2, stain=0.2, blur=0.3, light=0.3, noise=noise),
         }
         return cls(method=method, **settings)
+
+    def lasting(self, steps: int) -> NetworkTrainConfig:
+        """The same training over so many steps."""
+        return replace(self, fit=replace(self.fit, steps=steps))
 
     @property
     def resolution(self) -> float:

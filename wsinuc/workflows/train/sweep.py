@@ -33,9 +33,11 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import make_folder
+from wsinuc.segmenters import denoiser_path
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.settings import WatershedSettings
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
@@ -99,14 +101,19 @@ def sweep(
     training: Sequence[LabelledImage],
     validation: Dataset,
     classes: tuple[NucleusClass, ...],
-    denoisers: Sequence[Path],
-    out: Path,
+    denoisers: Sequence[PathLike],
+    out: PathLike,
     config: SweepConfig,
     *,
     device: str = "auto",
     on_score: Callable[[SweepScore], None] = lambda score: None,
 ) -> list[SweepScore]:
     """Fit and score every choice; writes ``sweep.csv``, ``best.json`` and a heat map per denoiser into ``out``.
+
+    Parameters
+    ----------
+    denoisers
+        Names or files, as `wsinuc.segmenters.denoiser_path` takes them.
 
     Returns
     -------
@@ -124,12 +131,14 @@ def sweep(
     """
     check_annotation(training, classes)
     check_annotation(validation, classes)
-    make_folder(out)
+    folder = to_path(out)
+    make_folder(folder)
     where = prepare_device(device)
-    names = _names(denoisers)
+    files = [denoiser_path(denoiser) for denoiser in denoisers]
+    names = _names(files)
     trials: list[_Trial] = []
-    for name, path in zip(names, denoisers, strict=True):
-        for trial in _trials(name, path, training, validation, len(classes), config, out, where):
+    for name, path in zip(names, files, strict=True):
+        for trial in _trials(name, path, training, validation, len(classes), config, folder, where):
             on_score(trial.score)
             trials.append(trial)
     trials.sort(key=lambda trial: -trial.score.mean_iou)
@@ -138,10 +147,10 @@ def sweep(
         on_score(score)
     # Finalists first: AJI of instances says more than IoU of pixels.
     scores = sorted(final, key=lambda score: -score.aji) + [trial.score for trial in trials[config.finalists :]]
-    paths = dict(zip(names, denoisers, strict=True))
-    write_scores(scores, paths[scores[0].denoiser], out)
+    paths = dict(zip(names, files, strict=True))
+    write_scores(scores, paths[scores[0].denoiser], folder)
     for number, name in enumerate(names):
-        draw_scores([s for s in scores if s.denoiser == name], config.timesteps, out / f"sweep_{number}_{name}.png")
+        draw_scores([s for s in scores if s.denoiser == name], config.timesteps, folder / f"sweep_{number}_{name}.png")
     return scores
 
 
