@@ -42,9 +42,19 @@ def create(path: Path) -> BinaryIO:
     OSError
         The file cannot be created.
     """
-    _clear(path)
+    clear(path)
+    return create_new(path)
+
+
+def create_new(path: Path) -> BinaryIO:
+    """Open a new file for writing bytes; raises FileExistsError when anything lies there."""
     # "x" fails at a link, too, even at one that points nowhere.
     return open(path, "xb", buffering=_BUFFER)
+
+
+def open_plain(path: Path, access: int) -> int:
+    """A descriptor of what lies there, in one of the modes of ``os.open``; no link is followed, no pipe waited for."""
+    return os.open(path, access | _NO_LINK | _NO_WAIT)
 
 
 def append(path: Path) -> BinaryIO:
@@ -83,16 +93,17 @@ def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes
 
 def beside(path: Path) -> Path:
     """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
-    return path.with_name(f"{_beginning(path)}.{secrets.token_hex(_RANDOM_BYTES)}.partial")
+    return path.with_name(f"{beginning(path)}.{secrets.token_hex(_RANDOM_BYTES)}.partial")
 
 
 def named_beside(path: Path) -> list[Path]:
     """What lies in the folder of ``path`` under a name that `beside` has given, for it or for a name as long."""
-    pattern = re.compile(rf"{re.escape(_beginning(path))}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.partial")
+    pattern = re.compile(rf"{re.escape(beginning(path))}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.partial")
     return sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
 
 
-def _beginning(path: Path) -> str:
+def beginning(path: Path) -> str:
+    """A file's name, cut off where nothing could be added to it."""
     # File systems count bytes, not characters.
     return os.fsdecode(os.fsencode(path.name)[:_LONGEST])
 
@@ -179,7 +190,8 @@ def kind_of(status: os.stat_result) -> str:
     return "file"
 
 
-def _clear(path: Path) -> None:
+def clear(path: Path) -> None:
+    """Remove what lies there, a link itself and not what it points to; raises OutputError for a folder."""
     kind = what_is(path)
     if kind == "folder":
         raise OutputError(
