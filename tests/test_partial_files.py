@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from helpers.killed import in_child
-from wsinuc import durable, partial_files
+from wsinuc import durable, own_files
 from wsinuc.exports.atomic import replacing
-from wsinuc.partial_files import partial_file, usual_name
+from wsinuc.own_files import partial_file, usual_names
 
-needs_locks = pytest.mark.skipif(partial_files.fcntl is None, reason="needs flock")
+needs_locks = pytest.mark.skipif(own_files.fcntl is None, reason="needs flock")
 ONE = b"one" * 1000
 OTHER = b"other" * 2000
 
@@ -43,12 +44,23 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path, is_first_one_first:
     assert names(tmp_path) == ["a.csv"]
 
 
+def test_more_writers_than_there_are_usual_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with ExitStack() as stack:
+        streams = [stack.enter_context(replacing(path)) for _ in range(6)]
+        for stream in streams:
+            stream.write(ONE)
+        assert len(names(tmp_path)) == 6
+    assert path.read_bytes() == ONE
+    assert names(tmp_path) == ["a.csv"]
+
+
 def test_a_writer_that_fails_takes_its_own_file_along_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with replacing(path) as stream:
         with pytest.raises(RuntimeError), replacing(path):
             raise RuntimeError
-        assert names(tmp_path) == [usual_name(path).name]
+        assert names(tmp_path) == [usual_names(path)[0].name]
         stream.write(ONE)
     assert path.read_bytes() == ONE
     assert names(tmp_path) == ["a.csv"]
@@ -60,15 +72,17 @@ def test_what_a_killed_process_has_left_is_cleared_away(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
 
     def work() -> None:
-        with durable.replacing(path) as stream:
-            stream.write(ONE)
-            stream.flush()
+        # Two at once: each has left its own.
+        with durable.replacing(path) as one, durable.replacing(path) as other:
+            for stream in (one, other):
+                stream.write(ONE)
+                stream.flush()
             os._exit(9)
 
     assert in_child(work).code == 9
-    assert names(tmp_path) == [usual_name(path).name]
+    assert names(tmp_path) == [each.name for each in usual_names(path)[:2]]
     with replacing(path) as stream:
-        assert names(tmp_path) == [usual_name(path).name]
+        assert names(tmp_path) == [usual_names(path)[0].name]
         stream.write(OTHER)
     assert names(tmp_path) == ["a.csv"]
 
@@ -78,8 +92,8 @@ def test_a_file_that_is_taken_for_abandoned_before_it_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another writer comes between the creation of the file and its lock, and makes its own of that name."""
-    lock = partial_files._lock
-    usual = usual_name(tmp_path / "a.csv")
+    lock = own_files._lock
+    usual = usual_names(tmp_path / "a.csv")[0]
     others: list[int] = []
 
     def late(descriptor: int) -> bool:
@@ -88,7 +102,7 @@ def test_a_file_that_is_taken_for_abandoned_before_it_is_locked(
             others.append(os.open(usual, os.O_CREAT | os.O_RDWR))
         return lock(descriptor)
 
-    monkeypatch.setattr(partial_files, "_lock", late)
+    monkeypatch.setattr(own_files, "_lock", late)
     with partial_file(tmp_path / "a.csv") as (partial, stream):
         assert partial != usual
         assert os.path.samestat(usual.stat(), os.fstat(others[0]))
@@ -101,8 +115,8 @@ def test_file_systems_that_cannot_lock(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(partial_files.fcntl, "flock", refuse)
-    left = usual_name(tmp_path / "a.csv")
+    monkeypatch.setattr(own_files.fcntl, "flock", refuse)
+    left = usual_names(tmp_path / "a.csv")[0]
     left.write_bytes(b"perhaps of another writer")
     for name in ("a.csv", "b.csv"):
         with replacing(tmp_path / name) as stream:
@@ -115,7 +129,7 @@ def test_machines_that_do_not_see_each_others_locks(tmp_path: Path, monkeypatch:
     with partial_file(path) as (here, stream):
         stream.close()
         monkeypatch.setattr("socket.gethostname", lambda: "another")
-        monkeypatch.setattr(partial_files, "_lock", lambda descriptor: True)
+        monkeypatch.setattr(own_files, "_lock", lambda descriptor: True)
         with partial_file(path) as (there, other):
             other.close()
             assert here.exists()
@@ -123,7 +137,7 @@ def test_machines_that_do_not_see_each_others_locks(tmp_path: Path, monkeypatch:
 
 
 def test_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partial_files, "fcntl", None)
+    monkeypatch.setattr(own_files, "fcntl", None)
     test_two_writers_of_one_file_do_not_meet(tmp_path, True)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from wsinuc import own_files
-from wsinuc.partial_files import partial_file
+from wsinuc.own_files import partial_file
 
 STREAMS = 8
 """Files that are synced at once: a journal then commits several of them together."""
@@ -116,7 +116,7 @@ def replacing(path: Path, partial: Path | None = None, *, sync: bool = True) -> 
         The file that appears, whole and on the disk, when the block has ended.
     partial
         Where it is written, in the same folder, which must be a name that nobody else writes; by default one of
-        `wsinuc.partial_files`: what a killed process leaves there is removed by the next, and two processes that write
+        `wsinuc.own_files`: what a killed process leaves there is removed by the next, and two processes that write
         one file at once do not meet.
     sync
         False leaves it to the system when the content reaches the disk.

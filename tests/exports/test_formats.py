@@ -103,6 +103,11 @@ def test_so_does_the_one_that_a_nucleus_had_before_it_was_classified(monkeypatch
     assert plain.to_pydict() == {"id": [1, 2], "class": ["'=1+1", "a"], "original_class": ["'=1+1", "a"]}
 
 
+def test_a_name_that_is_too_long(result: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="its name has 304 bytes"):
+        wsinuc.export(result, to="csv", out=tmp_path / ("a" * 300 + ".csv"))
+
+
 def test_geojson_is_the_one_of_the_result(result: Path) -> None:
     path = wsinuc.export(result, to="geojson")
     assert path.read_bytes() == (result / "nuclei.geojson").read_bytes()

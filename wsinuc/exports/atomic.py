@@ -18,7 +18,7 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
     The partial file lies beside ``path``: what a killed run leaves is removed by the next, and two runs that write the
-    same file at once do not meet (`wsinuc.partial_files`).
+    same file at once do not meet (`wsinuc.own_files`).
 
     Parameters
     ----------

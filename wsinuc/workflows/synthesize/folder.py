@@ -37,7 +37,7 @@ from wsinuc.errors import OutputError, SynthesisError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
 from wsinuc.nuclei.classes import NucleusClass, hex_color
-from wsinuc.partial_files import PARTIAL
+from wsinuc.own_files import PARTIAL
 from wsinuc.store.files import as_json, disk_errors, read_json
 from wsinuc.store.lock import locked
 from wsinuc.store.owned import make_area
