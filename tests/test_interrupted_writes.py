@@ -129,6 +129,8 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
 """What commands write, each into a folder that may hold what was written there earlier."""
 if find_spec("anndata") is not None:
     WRITERS |= {name: partial(export, to="anndata", name=name) for name in ("nuclei.h5ad", "nuclei.zarr")}
+if find_spec("spatialdata") is not None:
+    WRITERS["spatialdata"] = partial(export, to="spatialdata", name="nuclei.spatialdata.zarr")
 BEGINNERS: dict[str, Callable[[Path, Path], None]] = {
     "map.ome.zarr": partial(map_to, "map.ome.zarr"),
     "labels": label,

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from wsinuc import own_files
+from wsinuc.own_files import partial_file
 
-PARTIAL = ".partial"
-"""Ending of a file that is being written."""
 STREAMS = 8
 """Files that are synced at once: a journal then commits several of them together."""
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
@@ -116,8 +115,9 @@ def replacing(path: Path, partial: Path | None = None, *, sync: bool = True) -> 
     path
         The file that appears, whole and on the disk, when the block has ended.
     partial
-        Where it is written, in the same folder; by default ``path`` with the ending ``.partial``. What a killed process
-        leaves there is overwritten by the next.
+        Where it is written, in the same folder, which must be a name that nobody else writes; by default one of
+        `wsinuc.own_files`: what a killed process leaves there is removed by the next, and two processes that write
+        one file at once do not meet.
     sync
         False leaves it to the system when the content reaches the disk.
 
@@ -126,9 +126,17 @@ def replacing(path: Path, partial: Path | None = None, *, sync: bool = True) -> 
     OSError
         The folder is missing or not writable, or the disk is full.
     """
-    partial = partial or path.with_name(path.name + PARTIAL)
+    if partial is None:
+        with partial_file(path) as (own, stream):
+            yield from _written(own, stream, path, sync=sync)
+    else:
+        yield from _written(partial, own_files.create(partial), path, sync=sync)
+
+
+def _written(partial: Path, stream: BinaryIO, path: Path, *, sync: bool) -> Iterator[BinaryIO]:
+    """The stream of a partial file, which afterwards gets its name, or goes."""
     try:
-        with own_files.create(partial) as stream:
+        with stream:
             yield stream
             if sync:
                 sync_stream(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -11,7 +12,9 @@ import pytest
 import squidpy
 from anndata import AnnData
 
+from wsinuc.exports.scverse import table as table_module
 from wsinuc.exports.scverse.table import to_anndata, write_anndata
+from wsinuc.exports.scverse.whole import read_whole
 from wsinuc.nuclei import Nuclei
 
 mpl.use("agg")
@@ -68,3 +71,16 @@ def test_squidpy_uses_our_graph_and_colours(table: AnnData, tmp_path: Path):
     assert drawn == {(200, 40, 40), (40, 90, 200)}
     axes.figure.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("ending", READERS)
+def test_classes_may_have_any_name(ending: str, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = read_whole(result)
+    names = ("Immune cells", "CD3/CD8 (+)")
+    named = replace(whole, nuclei=replace(whole.nuclei, class_names=names))
+    monkeypatch.setattr(table_module, "read_whole", lambda path: named)
+    write_anndata(result, tmp_path / f"named{ending}")
+    table = READERS[ending](tmp_path / f"named{ending}")
+    assert tuple(table.obs["class"].cat.categories) == names
+    own = ["probability_Immune cells", "probability_CD3_CD8 (+)"]
+    np.testing.assert_array_equal(table.obs[own], whole.nuclei.class_probabilities)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
+import dask.array
 import numpy as np
 import pytest
 import spatialdata
 import zarr
 from spatialdata import SpatialData
 
+from helpers.killed import DONE, in_child
+from wsinuc.exports.scverse import spatial
 from wsinuc.exports.scverse.spatial import to_spatialdata, write_spatialdata
+from wsinuc.exports.scverse.whole import read_whole
 from wsinuc.nuclei import Nuclei
 
 MICROMETRES = "um"
@@ -102,3 +108,22 @@ def test_a_second_time_nothing_is_written_over(store: Path, result: Path):
     with pytest.raises(OutputError, match="is there already: remove it"):
         write_spatialdata(result, store)
     assert sorted(path.name for path in store.parent.iterdir()) == before
+
+
+def test_classes_may_have_any_name(result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = read_whole(result)
+    names = ("Immune cells", "CD3/CD8 (+)")
+    named = replace(whole, nuclei=replace(whole.nuclei, class_names=names))
+    monkeypatch.setattr(spatial, "read_whole", lambda path: named)
+    write_spatialdata(result, tmp_path / "named.zarr")
+    table = spatialdata.read_zarr(tmp_path / "named.zarr").tables["table"]
+    assert tuple(table.obs["class"].cat.categories) == names
+    own = ["probability_Immune_cells", "probability_CD3_CD8____"]
+    np.testing.assert_array_equal(table.obs[own], whole.nuclei.class_probabilities)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_of_a_process_that_has_used_dask_writes_as_well(result: Path, tmp_path: Path):
+    dask.array.zeros(4, chunks=2).sum().compute()
+    assert in_child(lambda: write_spatialdata(result, tmp_path / "forked.zarr")).code == DONE
+    assert len(spatialdata.read_zarr(tmp_path / "forked.zarr")["nuclei"])

@@ -23,7 +23,7 @@ from helpers.oracle import OracleSegmenter
 from helpers.runs import config, run
 from wsinuc.errors import ConfigError, DamageError, DataError, OutputError
 from wsinuc.exports.formats import geoparquet
-from wsinuc.exports.formats.csv import _class_names
+from wsinuc.exports.formats.csv import _class_names, _plain_tables
 from wsinuc.exports.formats.registry import FORMATS, Format, parse_formats
 from wsinuc.exports.qupath import geojson
 from wsinuc.store import iter_nuclei, iter_tables, provenance
@@ -93,6 +93,19 @@ def test_a_class_that_looks_like_a_formula_stays_text() -> None:
     assert _class_names(column).to_pylist() == ["'=1+1", "a", "'=1+1"]
     nothing = pa.chunked_array([pa.nulls(2, pa.dictionary(pa.int32(), pa.string()))])
     assert _class_names(nothing).to_pylist() == [None, None]
+
+
+def test_so_does_the_one_that_a_nucleus_had_before_it_was_classified(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = pa.array(["=1+1", "a"]).dictionary_encode()
+    table = pa.table({"id": [1, 2], "class": classes, "original_class": classes})
+    monkeypatch.setattr("wsinuc.exports.formats.csv.iter_tables", lambda result: iter([table]))
+    (plain,) = _plain_tables(Path())
+    assert plain.to_pydict() == {"id": [1, 2], "class": ["'=1+1", "a"], "original_class": ["'=1+1", "a"]}
+
+
+def test_a_name_that_is_too_long(result: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="its name has 304 bytes"):
+        wsinuc.export(result, to="csv", out=tmp_path / ("a" * 300 + ".csv"))
 
 
 def test_geojson_is_the_one_of_the_result(result: Path) -> None:

@@ -94,7 +94,16 @@ def test_dots_mark_centroids() -> None:
     assert np.unravel_index(image[..., 2].argmin(), image.shape[:2]) == (10, 40)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (40, 30), (700, 600), (300, 3000), (3000, 300)])
+def test_on_a_narrow_strip_dots_lie_where_nuclei_are() -> None:
+    view = glass((2000, 10))
+    # Half a pixel more or less of its width says nothing of its length.
+    picture = Picture((160, 1), Box(0, 0, 2000, 10))
+    picture.draw_dots(discs(view, [(1800, 5)], radius=2))
+    image = np.asarray(picture.finish(np.full((160, 1, 3), 240, np.uint8))).astype(int)
+    assert image[:, 0, 2].argmin() == 144
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 30), (700, 600), (300, 3000), (3000, 300), (4000, 2)])
 def test_any_shape_of_slide_is_drawn(tmp_path: Path, shape: tuple[int, int]) -> None:
     view = glass(shape)
     write_preview(view, [empty(view.frame, ("a",), (RED,))], tmp_path / "p.png")

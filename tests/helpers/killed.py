@@ -49,7 +49,9 @@ def in_child(work: Work, prepare: Work = lambda: None) -> End:
         os.close(reader)
         code = DONE
         try:
-            # A library that does not survive the fork is an error and no test without an end.
+            # A library that does not survive the fork is an error and no test without an end. The handler of
+            # pytest-timeout, inherited, would wait for an interpreter that the library does not come back to.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(PATIENCE_S)
             prepare()
             work()

@@ -17,6 +17,7 @@ import pytest
 
 import wsinuc.segmenters
 from helpers.files.slides import write_pyramid
+from helpers.killed import DONE, in_child
 from helpers.oracle import OracleSegmenter, write_slide
 from helpers.runs import config, tree
 from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
@@ -137,6 +138,13 @@ class TestSamePixels:
             for thread in threads:
                 thread.join()
             assert all(np.array_equal(pixels, expected) for pixels in found)
+
+    def test_a_fork_that_closes_it_leaves_it_open_for_its_parent(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(processes, "_idle", [])
+        with open_isolated(EXAMPLE) as slide:
+            expected = slide.read(Box(0, 0, 9, 9))
+            assert in_child(slide.close).code == DONE
+            np.testing.assert_array_equal(slide.read(Box(0, 0, 9, 9)), expected)
 
     def test_a_process_serves_one_slide_after_the_other(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         monkeypatch.setattr(processes, "_idle", [])

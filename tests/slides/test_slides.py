@@ -29,8 +29,9 @@ from wsinuc.errors import ConfigError, DataError, MppError, ReadError, SlideErro
 from wsinuc.grid import Box
 from wsinuc.slides import READERS, open_slide
 from wsinuc.slides.array import ArraySlide
-from wsinuc.slides.base import bounds_from_properties, level_downsamples
+from wsinuc.slides.base import bounds_from_properties
 from wsinuc.slides.image import ImageSlide
+from wsinuc.slides.levels import level_downsamples
 from wsinuc.slides.resolution import mpp_from_ome, resolve_mpp
 
 APERIO = "Aperio Image Library v11.2.1\n523x401 (128x128) JPEG/RGB Q=90|AppMag = 40|MPP = 0.2500"
@@ -373,3 +374,17 @@ def read_or_none(slide, box):
         return slide.read(box, 0)
     except ReadError:
         return None
+
+
+def test_a_level_that_is_squeezed_is_not_read(tmp_path):
+    """OpenSlide takes any tiled image of a TIFF that is marked as smaller for a level."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        for number, shape in enumerate([(700, 900), (350, 300)]):
+            pixels = np.full((*shape, 3), 235, np.uint8)
+            tiff.write(pixels, photometric="rgb", tile=(128, 128), subfiletype=min(number, 1))
+    with open_slide(path, reader="openslide", mpp=0.5) as slide:
+        assert slide.level_shapes == ((700, 900), (350, 300))
+        view = slide.at(2.0)
+        assert (view.level, view.downsample) == (0, (4.0, 4.0))
+        assert slide.thumbnail(90).shape == (70, 90, 3)

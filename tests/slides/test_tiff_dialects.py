@@ -69,6 +69,23 @@ def test_the_same_picture_in_every_layout(layout: Layout, tmp_path: Path) -> Non
         assert (layout.note in " ".join(slide.header.notes)) if layout.note else not slide.header.notes
 
 
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_a_palette_of_two_colours(tmp_path: Path, tile: tuple[int, int] | None) -> None:
+    marked = np.arange(48 * 40).reshape(48, 40) % 3 == 0
+    path = tmp_path / "a.tif"
+    # Red, then green, then blue of both colours, with 16 bits each.
+    colors = np.array([[240, 90], [220, 40], [230, 120]], np.uint16) * 257
+    colormap = (320, 3, 6, tuple(colors.ravel().tolist()), True)
+    tifffile.imwrite(path, marked, photometric="minisblack", tile=tile, extratags=[colormap])
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        # tifffile writes palettes of 8 and 16 bits alone.
+        tiff.pages[0].tags["PhotometricInterpretation"].overwrite(3)
+    with open_slide(path) as slide:
+        pixels = slide.read(Box(0, 0, 48, 40))
+    assert (pixels[marked] == (90, 40, 120)).all()
+    assert (pixels[~marked] == (240, 220, 230)).all()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_whatever_reader_is_forced_shows_the_same_or_refuses(layout: Layout, tmp_path: Path) -> None:
     path = tmp_path / f"slide{layout.suffix}"

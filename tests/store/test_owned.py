@@ -19,6 +19,7 @@ from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing, replacing_text
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.training.state import append_log, trim_log
+from wsinuc.own_files import usual_names
 from wsinuc.store import ResultStore, owned
 from wsinuc.store.files import read_json, remove, write_json
 from wsinuc.store.manifest import with_manifest
@@ -140,8 +141,8 @@ def test_a_result_below_a_link_is_an_ordinary_result(tmp_path: Path, slide: Path
 def test_files_are_created_not_opened(tmp_path: Path) -> None:
     home = somebodys(tmp_path)
     for write in WRITERS.values():
-        for name in ("a.json", "a.json.partial", "a.jsonl", "a.jsonl.partial"):
-            path = tmp_path / name
+        ours = [tmp_path / "a.json", tmp_path / "a.jsonl"]
+        for path in (*ours, *usual_names(ours[0]), *usual_names(ours[1])):
             path.unlink(missing_ok=True)
             path.symlink_to(home / "precious")
         with suppress(OutputError):  # what is added to must be refused, what is replaced need not
@@ -183,8 +184,8 @@ WRITERS = {
 
 
 def test_a_folder_where_a_file_is_meant_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.png.partial").mkdir()
-    with pytest.raises(OutputError, match=r"a\.png\.partial is a folder"), replacing(tmp_path / "a.png"):
+    usual_names(tmp_path / "a.png")[0].mkdir()
+    with pytest.raises(OutputError, match=r"a\.png\.[0-9a-f]{8}-0\.partial is a folder"), replacing(tmp_path / "a.png"):
         pass
 
 

@@ -17,7 +17,7 @@ from helpers.entries import entry, some_nuclei
 from wsinuc.errors import OutputError
 from wsinuc.nuclei import write_nuclei
 from wsinuc.processes import this_process
-from wsinuc.store import ResultStore, disk_errors, iter_nuclei, settings_hash
+from wsinuc.store import ResultStore, disk_errors, files, iter_nuclei, owned, settings_hash
 from wsinuc.store.ledger import read_entry, write_sealed
 from wsinuc.store.manifest import inspect
 
@@ -114,6 +114,24 @@ def test_publishing_leaves_the_outputs_and_nothing_else(store: ResultStore) -> N
     assert sorted(path.name for path in store.directory.iterdir()) == ["nuclei", "preview.png", "summary.json"]
     assert json.loads(store.summary.read_text())["nuclei"] == 3
     assert inspect(store.out).is_whole
+
+
+def test_the_lock_is_the_last_that_goes(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that begins while many files are being deleted would lose its own."""
+    removed = []
+
+    def remove(path: Path) -> None:
+        assert (store.work / "lock").exists()
+        removed.append(path.name)
+        files.remove(path)
+
+    with begin(store):
+        store.start_outputs()
+        write_nuclei(some_nuclei(), store.part(0))
+        monkeypatch.setattr(owned, "remove", remove)
+        store.publish({})
+    assert {"blocks", "done", "ready", "settings.json"} <= set(removed)
+    assert not store.work.exists()
 
 
 def test_a_complete_result_is_kept_unless_told(store: ResultStore) -> None:

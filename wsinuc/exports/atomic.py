@@ -17,7 +17,8 @@ from wsinuc.regular import require_parent
 def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
-    The partial file lies beside ``path`` under a fixed name: what a killed run leaves is removed by the next.
+    The partial file lies beside ``path``: what a killed run leaves is removed by the next, and two runs that write the
+    same file at once do not meet (`wsinuc.own_files`).
 
     Parameters
     ----------

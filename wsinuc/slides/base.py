@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from wsinuc import arguments
 from wsinuc.errors import ConfigError, MppError, ReadError, RemoteError, SlideError
 from wsinuc.grid import Box, check_box
+from wsinuc.slides.levels import level_downsamples, shrunk_alike
 from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
 from wsinuc.urls import Place, Url, redact
 
@@ -227,13 +228,14 @@ class Slide(ABC):
         # Takes a compiler and Arrow, which reader processes do without.
         from wsinuc.slides.view import SlideView
 
-        # The geometric mean keeps areas right where a level is not shrunk by the same factor along y and x.
-        level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
-        nearest = min(range(len(level_mpp)), key=lambda i: abs(level_mpp[i] / mpp - 1.0))
+        # Where a level's last row was cut off, the geometric mean keeps areas right.
+        alike = [i for i, (y, x) in enumerate(self.level_downsamples) if shrunk_alike(y, x)]
+        level_mpp = {i: self.mpp * math.sqrt(math.prod(self.level_downsamples[i])) for i in alike}
+        nearest = min(level_mpp, key=lambda i: abs(level_mpp[i] / mpp - 1.0))
         if abs(level_mpp[nearest] / mpp - 1.0) <= tolerance:
             return SlideView(self, nearest, 1.0, level_mpp[nearest])
         # Shrinking loses nothing but detail; enlarging a coarser level would invent it.
-        finer = [i for i, value in enumerate(level_mpp) if value <= mpp]
+        finer = [i for i, value in level_mpp.items() if value <= mpp]
         level = max(finer, key=lambda i: level_mpp[i], default=0)
         return SlideView(self, level, mpp / level_mpp[level], mpp)
 
@@ -257,8 +259,8 @@ class Slide(ABC):
         size = arguments.whole_number("size", size, least=1)
 
         side = max(self.level_shapes[0])
-        fine_enough = [i for i, shape in enumerate(self.level_shapes) if max(shape) >= min(size, side)]
-        level = fine_enough[-1]
+        alike = [i for i, (y, x) in enumerate(self.level_downsamples) if shrunk_alike(y, x)]
+        level = [i for i in alike if max(self.level_shapes[i]) >= min(size, side)][-1]
         height, width = self.level_shapes[level]
         scale = max(1.0, max(height, width) / size)
         return read_scaled(self, level, scale, Box(0, 0, max(1, round(height / scale)), max(1, round(width / scale))))
@@ -357,28 +359,6 @@ def local_file(place: Place | None) -> Path:
 def one_line(error: BaseException) -> str:
     """What another library's error says, on one line and without secrets; its kind when it says nothing."""
     return redact(" ".join(str(error).split())) or type(error).__name__
-
-
-def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:
-    """(y, x) level-0 pixels per pixel of each level.
-
-    Scanners halve or quarter and cut off or pad the last row, so 32,914 rows become 8,228: a downsample of 4, not of
-    4.00024. A ratio that is a whole number up to such a row is that whole number.
-
-    Examples
-    --------
-    >>> level_downsamples(((32914, 46000), (8228, 11500), (1000, 1000)))
-    ((1.0, 1.0), (4.0, 4.0), (32.914, 46.0))
-    """
-
-    def along(full: int, size: int) -> float:
-        ratio = full / size
-        # On tiny levels many whole numbers fit, and scanners halve: so a power of two is tried first.
-        candidates = (2.0 ** round(math.log2(ratio)), float(round(ratio)))
-        return next((whole for whole in candidates if abs(full / whole - size) < 1), ratio)
-
-    height, width = level_shapes[0]
-    return tuple((along(height, h), along(width, w)) for h, w in level_shapes)
 
 
 def bounds_from_properties(properties: Mapping[str, str], prefix: str) -> Box | None:

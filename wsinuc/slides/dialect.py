@@ -114,7 +114,7 @@ class Dialect:
         """RGB ``(h, w, 3)`` on white, not yet turned, of stored samples ``(h, w, samples)``."""
         if self.color == "palette":
             colors: NDArray[np.uint8] = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
-            rgb: NDArray[np.uint8] = colors[stored[..., 0]]
+            rgb: NDArray[np.uint8] = colors[_as_indices(stored[..., 0])]
             return rgb
         light = _to_8_bits(stored, self.bits)
         rgb = self._color(light)
@@ -151,13 +151,16 @@ def _to_8_bits(stored: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     else:
         light = values * 255 // (2**bits - 1)
     table: NDArray[np.uint8] = np.minimum(light, 255).astype(np.uint8)
-    # tifffile gives bool for 1-bit samples, which would select rows of the table instead of looking samples up.
-    if stored.dtype == np.bool_:
-        samples = stored.astype(np.uint8)
-    else:
-        samples = stored
-    levels: NDArray[np.uint8] = table[samples]
+    levels: NDArray[np.uint8] = table[_as_indices(stored)]
     return levels
+
+
+def _as_indices(stored: NDArray[Any]) -> NDArray[Any]:
+    """Samples to look up in a table."""
+    # tifffile gives bool for 1-bit samples, which would select rows of the table.
+    if stored.dtype == np.bool_:
+        return stored.view(np.uint8)
+    return stored
 
 
 def _through_pillow(samples: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:

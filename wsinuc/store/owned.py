@@ -21,6 +21,7 @@ from pathlib import Path
 from wsinuc import durable
 from wsinuc.errors import OutputError
 from wsinuc.own_files import check_folder, kind_of, what_is
+from wsinuc.store.files import remove
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 
 _MODE = 0o755
@@ -59,6 +60,13 @@ def make_folder(path: Path) -> None:
     """Make a folder inside a working area, unless it is there; raises OutputError where a link or a file lies."""
     check_folder(path)
     durable.make_folder(path, _MODE)
+
+
+def empty_area(work: Path) -> None:
+    """Remove all that lies in a working area but the lock and the owner's name."""
+    for path in work.iterdir():
+        if path.name != "owner" and not path.name.startswith("lock"):
+            remove(path)
 
 
 def check_area(work: Path, mine: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc import durable
+from wsinuc import durable, own_files
 from wsinuc.errors import OutputError
 from wsinuc.store.ledger import Entry, read_entry
 from wsinuc.store.upload import digest
@@ -49,7 +49,8 @@ def write_class_map(pixels: NDArray[np.uint8], path: Path) -> str | None:
     """Store classes ``(h, w)`` of a block's pixels and return the file's SHA-256; None, and no file, without any."""
     if not pixels.any():
         return None
-    with durable.replacing(path) as file:
+    # Two workers may make one block, on two machines: each has a partial file of its own.
+    with durable.replacing(path, own_files.beside(path)) as file:
         np.savez_compressed(file, pixels=pixels)
     return digest(path).sha256
 

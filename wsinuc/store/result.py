@@ -380,15 +380,16 @@ class ResultStore:
         """Forget what earlier runs left, the lock and the owner's name excepted."""
         self.summary.unlink(missing_ok=True)
         self._remove_outputs()
-        for path in self.work.iterdir():
-            if path.name != "owner" and not path.name.startswith("lock"):
-                remove(path)
+        owned.empty_area(self.work)
 
     def _remove_outputs(self) -> None:
         for name in OUTPUTS:
             remove(self.directory / name)
 
     def _sweep(self) -> None:
+        # The lock goes last: deleting takes minutes on some disks, and a run that began meanwhile would lose its files.
+        with suppress(OSError):
+            owned.empty_area(self.work)
         shutil.rmtree(self.work, ignore_errors=True)
         if self.remote is not None:
             # The working area is ours; the folder around it goes only when it is empty.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,10 @@ def test_slides_that_would_share_a_result_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"a/x\.svs and b/[xX].*out/x\.wsinuc.*table"):
             check_distinct([SlideJob(slide=Path("a/x.svs")), SlideJob(slide=Path(other))], Path("out"))
     check_distinct([SlideJob(slide=Path("a/x.svs")), SlideJob(slide=Path("b/x.svs"), name="y")])
+    # The same letters, composed and not: one name on the disks of macOS.
+    names = [unicodedata.normalize(form, "É1") for form in ("NFC", "NFD")]
+    with pytest.raises(ConfigError, match="would both be written"):
+        check_distinct([SlideJob(slide=Path("a.svs"), name=names[0]), SlideJob(slide=Path("b.svs"), name=names[1])])
 
 
 def test_slides_and_tables_mix_in_the_order_given(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_what_stands_in_the_way_shows_before_the_work(small: Path, tmp_path: Pat
         segment(small, out, "csv", "xls")
     with pytest.raises(ConfigError, match="is a URL: leave out --also"):
         segment(small, "memory://bucket/plane.wsinuc", "csv")
+    with pytest.raises(OutputError, match="its name has 256 bytes, file systems allow 255"):
+        segment(small, tmp_path / f"{'a' * 242}.wsinuc", "csv.gz")
     assert not out.exists()
     segment(small, out, "geojson", overwrite=True)
     assert (tmp_path / "plane.nuclei.geojson").stat().st_size > 1000

@@ -30,6 +30,7 @@ from wsinuc.pipeline import block_worker
 from wsinuc.store import iter_nuclei
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.run import plan_segment
+from wsinuc.workflows.segment.summary import peak_memory_bytes
 
 
 def test_the_result_holds_what_is_promised_and_nothing_else(reference: Path) -> None:
@@ -320,3 +321,15 @@ def test_exact_outlines_change_the_file_for_qupath_alone(tmp_path: Path) -> None
     assert settings[1] == {**settings[0], "outlines": "exact"}
     with pytest.raises(ConfigError, match="smooth or exact"):
         SegmentConfig(outlines="rough")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_memory_of_a_process_of_any_name() -> None:
+    name = Path("/proc/thread-self/comm")
+    before = name.read_bytes()
+    # Linux cuts names off after 15 bytes, in the middle of a letter if need be.
+    name.write_bytes("fünfzehnbytesöä".encode()[:15])
+    try:
+        assert peak_memory_bytes() > 2**20
+    finally:
+        name.write_bytes(before.rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -66,6 +67,19 @@ def test_two_windows_keep_each_others_labels(result: Path) -> None:
     one.labels.take_back()
     assert other.labelled() == {2: "Stroma"}
     assert one.labels.take_back() == 0
+
+
+def test_disks_that_lock_no_folders_keep_labels_as_well(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many network disks answer so."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    teaching = opened_teaching(result)
+    teaching.give([1], "Tumour")
+    assert teaching.labelled() == {1: "Tumour"}
 
 
 def test_a_label_replaces_the_one_before_and_is_taken_off(result: Path) -> None:

@@ -71,8 +71,11 @@ def _plain_tables(result: Path, conditions: Conditions) -> Iterator[pa.Table]:
     """Parts of the table with numbers and text alone."""
     for table in conditions.of_tables(iter_tables(result)):
         plain = table.select(flat_columns(table.schema))
-        place = plain.column_names.index("class")
-        yield plain.set_column(place, "class", _class_names(plain["class"]))
+        # The class, and where classes were changed the one that a nucleus had.
+        for place, field in enumerate(plain.schema):
+            if pa.types.is_dictionary(field.type):
+                plain = plain.set_column(place, field.name, _class_names(plain[place]))
+        yield plain
 
 
 def _class_names(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -103,6 +103,7 @@ def target(result: Path, kind: Format, out: PathLike | None = None, *, overwrite
     if result.resolve() in path.resolve().parents:
         raise OutputError(f"{path} lies in the result itself, whose files are sealed: choose another -o")
     own_files.check_outside_results(path)
+    own_files.check_length(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
     return path
@@ -112,6 +113,8 @@ def _target(result: Path, kind: Format, out: PathLike | None) -> Path:
     if out is None:
         return folder_of(result) / default_name(result, kind)
     path = to_path(out)
+    # Python cannot even look whether such a name is there.
+    own_files.check_length(path)
     # A folder called .zarr is a store, which is replaced or refused.
     if path.is_dir() and path.suffix.lower() != ".zarr":
         return path / default_name(result, kind)

@@ -40,7 +40,8 @@ class Picture:
     def __init__(self, shape: tuple[int, int], box: Box, *, line: float = 1.7, rim: bool = False) -> None:
         self.shape = shape
         self.box = box
-        self.scale = shape[1] / box.shape[1]
+        # Of the longer side, where a pixel that was rounded matters least.
+        self.scale = max(shape) / max(box.shape)
         self._line = line
         self._rim = rim
         self._overlay: NDArray[np.uint8] | None = None
@@ -142,7 +143,10 @@ def frame(picture: Image.Image) -> None:
 
 def mark_field(picture: Image.Image, box: Box, scale: float, name: str = "") -> None:
     """Show on the whole slide where a field lies, with its name beside it."""
-    corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
+    x0 = box.x0 * scale
+    y0 = box.y0 * scale
+    # A field on a narrow strip may be less than a pixel wide.
+    corners = (x0, y0, max(x0, box.x1 * scale - 1), max(y0, box.y1 * scale - 1))
     draw = ImageDraw.Draw(picture)
     # White under the colour, so that the frame shows on any tissue.
     draw.rectangle(corners, outline=(255, 255, 255), width=5)

@@ -88,7 +88,7 @@ class SlidePictures:
         else:
             self._coarse = view
         # As the coarse view turned out: its shape is whole pixels, so the wanted mpp is met nearly.
-        self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
+        self._mpp = view.mpp * max(view.shape) / max(self._coarse.shape)
         self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape), line=OVERVIEW_LINE)
         self._finished: Overview | None = None
         self._fields: dict[Box, FieldPictures] = {}

@@ -15,6 +15,7 @@ images alone, because SpatialData knows no empty shapes.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,8 +92,16 @@ def write_spatialdata(result: PathLike, out: PathLike, *, neighbours_um: float =
         images = pyramids(whole.folder, has_image=whole.has_image)
         data = spatialdata.SpatialData(**_elements(whole, images, stand_in, neighbours_um))
         with quiet():
-            data.write(partial, update_sdata_path=False)
+            _write(data, partial)
             copy_pixels(images, partial)
+
+
+def _write(data: SpatialData, path: Path) -> None:
+    """Write it to a folder that is not there, in whatever process."""
+    # Dask keeps the workers of the main thread, and a process that is forked later waits for them in vain, for threads
+    # do not survive a fork. Those of another thread are its own.
+    with ThreadPoolExecutor(1, thread_name_prefix="wsinuc-spatialdata") as thread:
+        thread.submit(data.write, path, update_sdata_path=False).result()
 
 
 def _elements(
@@ -127,9 +136,12 @@ def _shapes(nuclei: Nuclei) -> GeoDataFrame:
 
 
 def _table(whole: WholeResult, neighbours_um: float) -> Any:
+    from spatialdata import sanitize_table
     from spatialdata.models import TableModel
 
     table = build_table(whole, neighbours_um)
+    # SpatialData takes letters, digits and "_.-" alone in names of columns, and classes are called "Immune cells".
+    sanitize_table(table)
     table.obs["region"] = SHAPES
     table.obs["region"] = table.obs["region"].astype("category")
     return TableModel.parse(table, region=SHAPES, region_key="region", instance_key="id")

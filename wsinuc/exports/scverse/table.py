@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,9 +148,26 @@ def _observations(whole: WholeResult) -> DataFrame:
         "probability": nuclei.probabilities,
         "disagreement": nuclei.disagreements,
     }
-    columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
+    columns |= dict(zip(probability_columns(nuclei.class_names), nuclei.class_probabilities.T, strict=True))
     columns |= {"area_px": nuclei.areas_px, "y": level0[:, 0], "x": level0[:, 1]}
     return pd.DataFrame(columns, index=pd.Index(nucleus_uuids(whole.run_id, nuclei.ids), dtype=object))
+
+
+def probability_columns(class_names: Iterable[str]) -> list[str]:
+    """Names of the columns of classes' probabilities: a slash, which a Zarr store takes for a folder, is an underscore.
+
+    Examples
+    --------
+    >>> probability_columns(["Tumour", "CD3/CD8", "CD3_CD8"])
+    ['probability_Tumour', 'probability_CD3_CD8', 'probability_CD3_CD8_']
+    """
+    columns: list[str] = []
+    for name in class_names:
+        column = f"probability_{name.replace('/', '_')}"
+        while column in columns:
+            column += "_"
+        columns.append(column)
+    return columns
 
 
 def _classes(nuclei: Nuclei) -> Categorical:

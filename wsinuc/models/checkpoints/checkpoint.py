@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from wsinuc import aside
 from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoints.file_header import HEADER_NAME, file_sha256, require_header
+from wsinuc.models.forks import survive_forks
 
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
 """Types of weights that are read: all that wsinuc writes."""
@@ -71,6 +72,7 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
         is no finite number, or the header is not what its kind needs.
     """
     header = require_header(path, *kinds)
+    survive_forks()  # the checks below are what PyTorch computes first
     tensors = read_tensors(path)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

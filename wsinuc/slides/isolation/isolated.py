@@ -8,6 +8,7 @@ raises SlideError, now and at every later read; the process that asked goes on w
 
 from __future__ import annotations
 
+import os
 import socket
 
 import numpy as np
@@ -66,7 +67,8 @@ class IsolatedSlide(Slide):
         """Let go of the file; a reader process that served well stays for the next slide."""
         handle = self._handle
         super().close()
-        if handle is not None:
+        # In a fork the reader process is the parent's, who may be reading from it.
+        if handle is not None and self._process == os.getpid():
             handle.close()
 
     def _describe(self) -> SlideHeader:

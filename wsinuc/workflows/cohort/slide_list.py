@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,8 +165,7 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
     owners: dict[str, SlideJob] = {}
     for job in jobs:
         check_room(job)
-        # casefold, because "A.wsinuc" and "a.wsinuc" are one folder on the disks of Windows and macOS.
-        other = owners.setdefault(job.stem.casefold(), job)
+        other = owners.setdefault(_on_any_disk(job.stem), job)
         if other is job:
             continue
         if other.slide == job.slide and other.name == job.name:
@@ -174,6 +174,13 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
             f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them "
             "one by one with different -o, or give them names in a table (CSV with the columns slide and name)"
         )
+
+
+def _on_any_disk(name: str) -> str:
+    """The same text for names that are one on some common disk."""
+    # "A.wsinuc" and "a.wsinuc" are one folder on the disks of Windows and macOS; on those of macOS an é in one letter
+    # and one that is composed of e and its accent are, too.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def read_slide_table(path: Path) -> list[SlideJob]:

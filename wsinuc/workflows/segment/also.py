@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wsinuc import own_files
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.formats.registry import parse_formats
@@ -37,6 +38,8 @@ def check_also(out: PlaceLike, config: SegmentConfig) -> None:
     for kind in formats:
         # How many nuclei there will be is not known yet, so both names must be free.
         paths = [folder_of(place) / name for name in default_names(place, kind)]
+        for path in paths:
+            own_files.check_length(path)
         there = [path for path in paths if path.exists()]
         if there and not config.overwrite:
             raise OutputError(f"{there[0]} is there already: add --overwrite to replace it, or choose another -o")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,12 +120,17 @@ class Numbering:
         around = Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
         if self._namer is None:
             return around
-        named = [self._named(self._namer, index, around) for index in self.owners]
+        starts = accumulate(self.owners.values(), initial=0)
+        named = [
+            self._named(self._namer, index, start, around) for index, start in zip(self.owners, starts, strict=False)
+        ]
         return Neighbourhood(around.centroids, np.concatenate([*classes[:1], *named]), names, mpp)
 
-    def _named(self, namer: ByMeasurement, index: int, around: Neighbourhood) -> NDArray[np.uint8]:
-        """Classes of a block's nuclei, which may depend on how many others are near, but not on their classes."""
-        start = sum(count for block, count in self.owners.items() if block < index)
+    def _named(self, namer: ByMeasurement, index: int, start: int, around: Neighbourhood) -> NDArray[np.uint8]:
+        """Classes of a block's nuclei, which may depend on how many others are near, but not on their classes.
+
+        ``start`` is the number of nuclei of the blocks before it.
+        """
         nuclei = self.store.read(index)
         columns = around.columns(start, start + len(nuclei))
         return namer.with_classes(replace(nuclei, measurements=nuclei.measurements | columns)).classes

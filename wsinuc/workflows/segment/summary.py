@@ -233,7 +233,9 @@ def peak_memory_bytes() -> int:
     status = Path("/proc/self/status")
     if status.exists():
         # High-water mark of the resident set, in kB.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        # The name of the program stands there as well, and may be cut off in the middle of a letter.
+        text = status.read_text(encoding="utf-8", errors="replace")
+        line = next(line for line in text.splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset

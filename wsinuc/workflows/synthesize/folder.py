@@ -37,6 +37,7 @@ from wsinuc.errors import OutputError, SynthesisError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
 from wsinuc.nuclei.classes import NucleusClass, hex_color
+from wsinuc.own_files import PARTIAL
 from wsinuc.store.files import as_json, disk_errors, read_json
 from wsinuc.store.lock import locked
 from wsinuc.store.owned import make_area
@@ -210,7 +211,7 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
     if not (folder / SETTINGS).exists():
         # First of all and from the working area: a folder that holds anything else and no settings is another's.
-        with durable.replacing(folder / SETTINGS, folder / WORK / f"{SETTINGS}{durable.PARTIAL}") as file:
+        with durable.replacing(folder / SETTINGS, folder / WORK / f"{SETTINGS}{PARTIAL}") as file:
             file.write(as_json(identity))
     names = ["images", "labels"]
     if classes:

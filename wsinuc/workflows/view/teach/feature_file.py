@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,6 @@ class FeatureFile:
             before |= {id_of(each): each for each in features if id_of(each) in after}
             kept = [each for each in features if id_of(each) not in after]
             new = [each for each in after.values() if each is not None]
-            # Under a fixed name: nobody else writes now, and what a killed viewer has left is overwritten.
             with durable.replacing(self.path) as stream:
                 stream.write(collection_text([*kept, *new]))
         return Edit(before, after)
@@ -212,7 +211,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Many network disks lock no folders, or nothing at all; there one viewer at a time has to be enough.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

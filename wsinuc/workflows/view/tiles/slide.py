@@ -11,6 +11,7 @@ from PIL import Image
 
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide
+from wsinuc.slides.levels import shrunk_alike
 from wsinuc.slides.view import SlideView, read_resilient
 
 QUALITY = 85
@@ -35,8 +36,8 @@ def read_slide(slide: Slide, box: Box, down: float) -> tuple[NDArray[np.uint8], 
     SlideError
         The file cannot be opened any more.
     """
-    sizes = [math.sqrt(y * x) for y, x in slide.level_downsamples]
-    fine_enough = [level for level, size in enumerate(sizes) if size <= down * (1 + _SAME)]
+    sizes = {i: math.sqrt(y * x) for i, (y, x) in enumerate(slide.level_downsamples) if shrunk_alike(y, x)}
+    fine_enough = [level for level, size in sizes.items() if size <= down * (1 + _SAME)]
     level = max(fine_enough, key=lambda each: sizes[each], default=0)
     scale = down / sizes[level]
     # The resolution in um plays no part in reading.
