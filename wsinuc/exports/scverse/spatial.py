@@ -16,6 +16,7 @@ images alone, because SpatialData knows no empty shapes.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
