@@ -6,6 +6,8 @@ one would have seen.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -78,6 +80,12 @@ def area(image: Pixels) -> float:
     if isinstance(image, CornerSampler):
         return image.area
     return float(image.shape[0] * image.shape[1])
+
+
+def source_identity(images: Sequence[Pixels], weights: Sequence[float] | None) -> str:
+    """Names the sources by the sizes of their images and how often each is drawn; no pixel is read for it."""
+    facts = [[list(image.shape) for image in images], None if weights is None else [float(w) for w in weights]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 class Prefetcher(Generic[Value]):

@@ -11,7 +11,7 @@ are few, models that have not seen each of them say how good it is (`cross_valid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ def train_ddpm(
 
     measured = None
     if config.tuning is not None:
-        ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, on_event)
+        start = {"init": checkpoint.sha256, "features": asdict(config.features)}
+        ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, start, on_event)
     else:
         frozen = FrozenFeatures.collect(images, extractor, mpp, config.pixels, folder=out.parent, on_event=on_event)
         folds = chosen_folds(config, images, mpp)
@@ -193,6 +194,7 @@ def _tune(
     tuning: FinetuneConfig,
     out: Path,
     weights: Sequence[float] | None,
+    start: dict[str, Any],
     on_event: Callable[[str], None],
 ) -> PixelClassifierEnsemble:
     """Fine-tune the denoiser with one classifier, then with the whole ensemble."""
@@ -204,7 +206,18 @@ def _tune(
             on_event(progress.line("fine-tuning", schedule.steps))
 
         state = out.with_suffix(suffix)
-        finetune(images, extractor, head, mpp, tuning, schedule, state=state, weights=weights, on_progress=report)
+        finetune(
+            images,
+            extractor,
+            head,
+            mpp,
+            tuning,
+            schedule,
+            state=state,
+            weights=weights,
+            start=start,
+            on_progress=report,
+        )
 
     torch.manual_seed(tuning.seed)
     single = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)
