@@ -30,10 +30,12 @@ from wsinuc.segmenters.base import Classifying
 from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
+from wsinuc.workflows.classify.cost import classify_cost
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
 from wsinuc.workflows.classify.marked import classes_of_nuclei, mark, nuclei_at_points
 from wsinuc.workflows.classify.nuclei import describe_marked
-from wsinuc.workflows.classify.run import PointTrainConfig, train_points
+from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
+from wsinuc.workflows.distill.teacher import load_teacher
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.commands.classify.command import classify
 
@@ -229,11 +231,21 @@ def test_sets_without_points_or_classes_are_refused(tmp_path: Path, base: Path):
     done = CliRunner().invoke(classify, [str(data), "--model", str(base), "-o", "x.safetensors"])
     assert isinstance(done.exception, DataError)
     assert "has no points" in str(done.exception)
+    named = write_point_set(tmp_path / "named", images=1)
+    for table in named.glob("points/*.csv"):
+        table.write_text(table.read_text().replace(NAMES[0], "Tumor: Positive"))
+    with pytest.raises(DataError, match="refused or misread by QuPath"):
+        gather_points(named, mpp=MPP, wanted={}, unwanted={})
 
 
 def test_only_a_plain_segmenter_can_be_the_base(typed: Path, tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"give the model below it, base\.safetensors"):
-        train_points(IMAGES, CLASSES, str(typed), tmp_path / "x.safetensors", QUICK)
+    for refusing in (
+        lambda: train_points(IMAGES, CLASSES, str(typed), tmp_path / "x.safetensors", QUICK),
+        lambda: classify_cost(IMAGES, CLASSES, str(typed), QUICK, device="cpu"),
+        lambda: load_teacher(str(typed), device="cpu"),
+    ):
+        with pytest.raises(CheckpointError, match=r"give the model below it, base\.safetensors"):
+            refusing()
     other = tmp_path / "denoiser.safetensors"
     save_checkpoint(Checkpoint(kind="denoiser", config={}, provenance={}, tensors={"a": torch.zeros(1)}), other)
     with pytest.raises(CheckpointError, match="holds a denoiser"):

@@ -208,6 +208,11 @@ def test_what_cannot_be_learnt_is_refused_before_it_is_begun(denoiser: Path, tmp
         ([floats], (), "labels must be integers .* got float64"),
         ([field(1, classes=True)], TWO[:1], "class 2, but only 1 are to be learned: dark"),
         ([field(1)], TWO, "has no classes, but 2 are to be learned: dark, red"),
+        (
+            [field(1, classes=True)],
+            (NucleusClass("Tumor: +", (1, 2, 3)), TWO[1]),
+            "refused or misread by QuPath",
+        ),
         ([field(1, classes=True)], TWO * 33, "66 classes of nuclei .* at most 64 apart: are these names of nuclei"),
     ):
         with pytest.raises(DataError, match=message):

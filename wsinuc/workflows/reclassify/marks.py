@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +174,7 @@ def _rows(lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
 def _row(path: Path, number: int, line: Sequence[str], place: dict[str, int | None], name: str) -> Mark:
     uuid = _cell(line, place["uuid"])
     if uuid:
-        return Mark(class_name=name, uuid=uuid)
+        return Mark(class_name=name, uuid=_plain(uuid))
     try:
         xy = np.array([[float(_cell(line, place["x"])), float(_cell(line, place["y"]))]])
     except ValueError:
@@ -181,6 +182,14 @@ def _row(path: Path, number: int, line: Sequence[str], place: dict[str, int | No
     if not np.isfinite(xy).all():
         raise DataError(f"{path}, line {number}: expected a uuid, or numbers for x and y: {listed(line)}")
     return Mark(class_name=name, xy=xy)
+
+
+def _plain(uuid: str) -> str:
+    """A UUID as results write it: other programs write capitals, or braces around it."""
+    try:
+        return str(UUID(uuid))
+    except ValueError:
+        return uuid
 
 
 def _cell(line: Sequence[str], position: int | None) -> str:

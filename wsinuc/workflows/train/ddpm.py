@@ -19,8 +19,10 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
+from wsinuc.models.checkpoints.header import check_readable
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import on_device, prepare_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
@@ -40,7 +42,7 @@ from wsinuc.workflows.train.held_out_window import with_settings
 from wsinuc.workflows.train.threshold import fit_threshold
 from wsinuc.workflows.training.run import origin_of
 
-__all__ = ["DdpmTrainConfig", "ensemble_shape", "load_extractor", "train_ddpm"]
+__all__ = ["DdpmTrainConfig", "describe_segmenter", "ensemble_shape", "load_extractor", "train_ddpm"]
 
 
 def train_ddpm(
@@ -90,9 +92,9 @@ def train_ddpm(
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)
     shape = ensemble_shape(config, extractor, classes)
+    described = describe_segmenter(checkpoint, extractor, shape, config, classes)
 
     def segmenter_of(ensemble: PixelClassifierEnsemble) -> DdpmSegmenter:
-        described = _described(checkpoint, extractor, shape, config, classes)
         return DdpmSegmenter(described, extractor.unet, ensemble, device=where)
 
     measured = None
@@ -120,15 +122,24 @@ def train_ddpm(
     return measured
 
 
-def _described(
+def describe_segmenter(
     checkpoint: Checkpoint,
     extractor: FeatureExtractor,
     shape: EnsembleConfig,
     config: DdpmTrainConfig,
     classes: tuple[NucleusClass, ...],
 ) -> DdpmConfig:
-    """What the checkpoint's header will say, but for the settings that are fitted afterwards."""
-    return DdpmConfig(
+    """What the checkpoint's header will say, but for the settings that are fitted afterwards.
+
+    Raises
+    ------
+    ConfigError
+        A setting is out of the range that a header may have.
+    DataError
+        The name of a class is one with which `segment` could not write its results.
+    """
+    check_class_names(each.name for each in classes)
+    described = DdpmConfig(
         unet=extractor.unet.config,
         betas=checkpoint.config.get("betas", "linear"),
         features=config.features,
@@ -139,6 +150,8 @@ def _described(
         vote=config.vote,
         views=config.views,
     )
+    check_readable(described)
+    return described
 
 
 def _with_fitted_settings(

@@ -20,6 +20,7 @@ from torch import Tensor
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
@@ -261,7 +262,14 @@ def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpo
 def describe_network(
     config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
 ) -> NetworkConfig:
-    """What the checkpoint's header will say of the network."""
+    """What the checkpoint's header will say of the network.
+
+    Raises
+    ------
+    DataError
+        The name of a class is one with which `segment` could not write its results.
+    """
+    check_class_names(each.name for each in classes)
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
     mpp = config.resolution
     if config.method == "finetune":
