@@ -124,6 +124,13 @@ def test_what_a_fold_holds_out_is_never_learnt_from():
 def test_patients_are_held_out_together():
     images = [replace(image, attributes={"patient": "a" if i < 3 else "b"}) for i, image in enumerate(IMAGES)]
     assert np.array_equal(np.unique(table_of(images).groups), [0, 1])
+    # Regions of a slide as well, but for those of a single one.
+    images = [replace(image, attributes={"slide": "a" if i < 3 else "b"}) for i, image in enumerate(IMAGES)]
+    assert np.array_equal(np.unique(table_of(images).groups), [0, 1])
+    assert np.array_equal(np.unique(table_of(images[:3]).groups), [0, 1, 2])
+    # A patient may have several slides.
+    images = [replace(image, attributes={**image.attributes, "patient": "p"}) for image in images]
+    assert np.array_equal(np.unique(table_of(images).groups), [0])
 
 
 def test_a_classifier_says_of_a_nucleus_the_same_whatever_stands_beside_it():

@@ -39,7 +39,7 @@ class PatchSource:
     seed: int
     weights: Sequence[float] | None = None
     zoom: float = 1.3
-    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field; smaller images are mirrored to that."""
     stain: float = 0.25
     """Strength of the stain jitter; see :func:`wsinuc.datasets.augmentation.augment.jitter_stain`."""
 
@@ -52,7 +52,9 @@ class PatchSource:
         rng = np.random.default_rng((self.seed, index))
         areas = np.asarray(self.weights or [area(image) for image in self.images], np.float64)
         image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
-        field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        drawn = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        # Less of a small image, in both directions alike, so that nuclei keep their form and about their size.
+        field = max(min(drawn, *image.shape[:2]), self.size / self.zoom)
         height, width = (min(field, side) for side in image.shape[:2])
         y, x = corner(image, rng, height, width)
         y0 = int(y)
@@ -60,7 +62,10 @@ class PatchSource:
         # Two pixels more than the field, since it begins and ends between pixels.
         cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
         box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
-        patch = np.asarray(cut.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+        rows, columns = (max(1, round(self.size * side / field)) for side in (height, width))
+        patch = np.asarray(cut.resize((columns, rows), Image.Resampling.BILINEAR, box=box))
+        missing = [(0, self.size - rows), (0, self.size - columns), (0, 0)]
+        patch = np.pad(patch, missing, mode="symmetric")
         return dihedral(jitter_stain(patch, rng, self.stain), int(rng.integers(8)))
 
     def batch(self, index: int, count: int) -> NDArray[np.uint8]:

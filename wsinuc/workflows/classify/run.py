@@ -37,7 +37,7 @@ from wsinuc.workflows.classify.cross_validate import (
     permutation_test,
 )
 from wsinuc.workflows.classify.learn_maps import MapsConfig, learn_maps
-from wsinuc.workflows.classify.marked import MarkedImage, mark
+from wsinuc.workflows.classify.marked import MarkedImage, groups_of, mark
 from wsinuc.workflows.classify.marks import with_points
 from wsinuc.workflows.classify.nuclei import NucleusTable, describe_marked
 from wsinuc.workflows.data.training_set import label_notes
@@ -217,9 +217,8 @@ def _cross_validated(
 
 def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
     """Images that teach the network, and those that teach the regressions; patients stay whole."""
-    _, patient = np.unique([image.patient for image in marked], return_inverse=True)
     sizes = [image.counts.nuclei for image in marked]
-    folds = assign_folds(np.repeat(patient, sizes), config.taught + 1, config.seed)
+    folds = assign_folds(np.repeat(groups_of(marked), sizes), config.taught + 1, config.seed)
     first = np.cumsum([0, *sizes[:-1]])
     rest = [size > 0 and folds[start] == 0 for start, size in zip(first, sizes, strict=True)]
     return (
