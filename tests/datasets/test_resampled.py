@@ -101,7 +101,7 @@ def test_a_table_over_resolutions(dataset, tmp_path):
 
 def test_resolutions_are_read_from_text():
     assert parse_resolutions("0.25, 1") == (0.25, 1.0)
-    for bad in ("", "a", "0.5,0.5", "0.5;1"):
+    for bad in ("", "a", "0.5,0.5", "0.5;1", "0.5,0", "-1", "nan", "inf"):
         with pytest.raises(ConfigError, match="such as"):
             parse_resolutions(bad)
 

@@ -13,6 +13,7 @@ import click
 from wsinuc_cli.help.sections import SectionedCommand
 from wsinuc_cli.options.common import DEFAULTS, device_option
 from wsinuc_cli.options.images import condition_options
+from wsinuc_cli.options.overlay import given_options
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ SEMANTIC_BY_CLASS = {
     help="How many of the worst images the page worst.png shows.",
 )
 @device_option
-def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
+@click.pass_context
+def evaluate(context: click.Context, data: str | None, output: Path | None, **options: Any) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
     DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
@@ -152,6 +154,8 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
     if options["at_mpp"] is not None and (pred is not None or data is None):
         raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
+    if pred is not None:
+        _check_unused(given_options(context), folders=truth is not None)
     scoring = task.Scoring(
         classes=options["classes"],
         rule=options["matching"],
@@ -177,6 +181,16 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
         _evaluate_resolutions(dataset, predict, options["at_mpp"], files)
         return
     _show(task.evaluate(dataset, predict, **files), output)
+
+
+def _check_unused(given: Mapping[str, Any], *, folders: bool) -> None:
+    """Raise UsageError for options that have no say in label images, or in two folders of them."""
+    unused = {"model": "--model"}
+    if folders:
+        unused |= {"wanted": "--where", "unwanted": "--where-not", "regions": "--regions"}
+    for name, flag in unused.items():
+        if name in given:
+            raise click.UsageError(f"{flag} has no say in label images: leave it out, or --pred")
 
 
 def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:

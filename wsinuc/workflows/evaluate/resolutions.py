@@ -8,6 +8,7 @@ annotation it repeats.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,8 @@ def parse_resolutions(text: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or len(set(values)) < len(values):
-        raise ConfigError(f"resolutions are different numbers, um per pixel, such as 0.25,0.5,1.0; got {text!r}")
+    if not values or len(set(values)) < len(values) or not all(0 < value < math.inf for value in values):
+        raise ConfigError(f"resolutions are different numbers above 0, such as 0.25,0.5,1.0; got {text!r}")
     return values
 
 
