@@ -70,6 +70,11 @@ def test_wanted_and_unwanted_partition_the_set(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
     condition = parse_conditions(["stain=hematoxylin"])
     assert sorted(dataset.where(condition).names + dataset.where({}, condition).names) == sorted(dataset.names)
+    # With several conditions an image may meet some of them, and is neither wanted nor unwanted.
+    meeting, others = dataset.parted(parse_conditions(["patient=02", "stain=H&E"]))
+    assert (meeting.names, others.names) == (("b",), ("a", "c"))
+    with pytest.raises(DataError, match="no other image is left"):
+        dataset.parted({"name": frozenset(dataset.names)})
 
 
 @pytest.mark.parametrize(

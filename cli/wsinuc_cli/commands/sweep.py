@@ -159,10 +159,13 @@ def _parts(
     if split is not None:
         from wsinuc.datasets.sampling.split import Split
 
+        if part == validation:
+            raise click.UsageError(f"--part and --validation are both {part!r}: score on what was not learned from")
+
         loaded = Split.load(split)
         return loaded.of(whole, part), loaded.of(whole, validation)
-    conditions = parse_conditions(held_out)
-    return whole.where({}, conditions), whole.where(conditions)
+    scored, learned = whole.parted(parse_conditions(held_out))
+    return learned, scored
 
 
 def _text(numbers: tuple[int, ...]) -> str:
