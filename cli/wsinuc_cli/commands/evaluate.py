@@ -131,7 +131,7 @@ SEMANTIC_BY_CLASS = {
 )
 @device_option
 @click.pass_context
-def evaluate(context: click.Context, data: str | None, output: Path | None, **options: Any) -> None:
+def evaluate(context: click.Context, /, data: str | None, output: Path | None, **options: Any) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
     DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,

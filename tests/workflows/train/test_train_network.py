@@ -270,3 +270,15 @@ def test_starts_that_do_not_fit_are_refused(denoiser: Path, tmp_path: Path) -> N
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(PLAIN, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": 100_000}, "no model is made with these settings: base"),
+        ({"method": "hovernet", "separation": "hv", "crop": 128, "width": 0.01}, "a width of 1/16 to 4"),
+    ],
+)
+def test_networks_of_an_impossible_size_are_no_damaged_models(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_network([field(1)], (), tmp_path / "x.safetensors", replace(PLAIN, **change), device="cpu")

@@ -139,7 +139,7 @@ def _identity(fields: Sequence[_Field]) -> str:
     for each in fields:
         for array in (each.pixels, each.labels, each.classes):
             facts.update(repr(array.shape).encode())
-            facts.update(np.ascontiguousarray(array))
+            facts.update(np.ascontiguousarray(array).data)
     return f"{len(fields)} images, {facts.hexdigest()[:12]}"
 
 

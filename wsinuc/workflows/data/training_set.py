@@ -93,7 +93,7 @@ def identity_of(images: Sequence[LabelledImage], weights: Sequence[float] | None
         facts.update(repr((shapes, float(image.mpp), share)).encode())
         for array in arrays:
             if array is not None:
-                facts.update(np.ascontiguousarray(array))
+                facts.update(np.ascontiguousarray(array).data)
     return f"{len(images)} {'image' if len(images) == 1 else 'images'}, {facts.hexdigest()[:12]}"
 
 

@@ -26,7 +26,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import on_device, pick_dtype, prepare_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
-from wsinuc.models.networks.by_name import UNETS, build_network
+from wsinuc.models.networks.by_name import UNETS, build_network, check_shape
 from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.pixels import to_network
@@ -266,6 +266,8 @@ def describe_network(
 
     Raises
     ------
+    ConfigError
+        The network is too large or too small to be one.
     DataError
         The name of a class is one with which `segment` could not write its results.
     """
@@ -283,6 +285,7 @@ def describe_network(
         shape |= {"base": config.base, "levels": config.levels}
     else:
         shape |= {"width": config.width}
+    check_shape(config.method, shape)
     return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
 
 
