@@ -280,6 +280,7 @@ def test_files_without_labels_are_refused(one: TaughtSlide, tmp_path: Path):
         (b"x,y,class\n1,nan,a\n", r"line 2: expected a uuid, or numbers for x and y: 1, nan, a"),
         ("x,y,class\n1,2,T\xfcmor\n".encode("latin-1"), "no UTF-8 text"),
         (b"II*\0\x08\0\0\0", "no UTF-8 text"),
+        (b"x,y,class\n1,2,\n3,4,a*\n", r"\(1 rows without a class, 1 with one that ends with \*\): fill the column"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=says):

@@ -80,12 +80,14 @@ def read_marks(path: Path) -> MarkFile:
     """
     if is_geojson(path):
         file = _from_geojson(path)
+        what, remedy = "objects", "set the class of detections or points in QuPath, and export them as GeoJSON"
     else:
         file = _from_table(path)
+        what, remedy = "rows", "fill the column class"
     if not file.marks:
         raise DataError(
-            f"{path}: no nucleus with a class in it ({file.nameless:,} objects without a class, {file.starred:,} with "
-            "one that ends with *): set the class of detections or points in QuPath, and export them as GeoJSON"
+            f"{path}: no nucleus with a class in it ({file.nameless:,} {what} without a class, {file.starred:,} with "
+            f"one that ends with *): {remedy}"
         )
     return file
 
