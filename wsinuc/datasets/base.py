@@ -228,20 +228,6 @@ class Dataset(Sequence[LabelledImage]):
             raise DataError(f"none of the {len(self)} images of {self.path} meets all conditions together")
         return self._at(indices)
 
-    def parted(self, conditions: Conditions) -> tuple[Dataset, Dataset]:
-        """The images that meet all conditions, and all others.
-
-        Raises
-        ------
-        DataError
-            What `where` raises, or no other image is left.
-        """
-        meeting = self.where(conditions)
-        others = [i for i, row in enumerate(self.rows) if any(row[name] not in conditions[name] for name in conditions)]
-        if not others:
-            raise DataError(f"all {len(self)} images of {self.path} meet the conditions: no other image is left")
-        return meeting, self._at(others)
-
     def patches(self, places: Sequence[tuple[str, Box | None]]) -> Dataset:
         """Images, or parts of them, in the given order.
 
