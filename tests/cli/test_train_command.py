@@ -161,6 +161,7 @@ def test_dry_run_opens_what_it_is_given(data: Path, denoiser: Path, tmp_path: Pa
         (["--method", "unet", "--timesteps", "50"], "--timesteps means nothing to --method unet"),
         (["--denoiser", "d", "--crop", "64"], "--crop means nothing to --method ddpm"),
         (["--denoiser", "d", "--timesteps", "fifty"], "whole numbers"),
+        (["--method", "unet", "--split", "s.json", "--validation", "train"], "are both 'train'"),
     ],
 )
 def test_mistakes_on_the_command_line(data: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

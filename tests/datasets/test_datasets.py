@@ -13,6 +13,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.files import read_image
 from wsinuc.datasets.label_files import read_ids
+from wsinuc.datasets.sampling.split import parted
 from wsinuc.errors import ConfigError, DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -70,6 +71,11 @@ def test_wanted_and_unwanted_partition_the_set(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
     condition = parse_conditions(["stain=hematoxylin"])
     assert sorted(dataset.where(condition).names + dataset.where({}, condition).names) == sorted(dataset.names)
+    # With several conditions an image may meet some of them, and is neither wanted nor unwanted.
+    meeting, others = parted(dataset, parse_conditions(["patient=02", "stain=H&E"]))
+    assert (meeting.names, others.names) == (("b",), ("a", "c"))
+    with pytest.raises(DataError, match="no other image is left"):
+        parted(dataset, {"name": frozenset(dataset.names)})
 
 
 @pytest.mark.parametrize(

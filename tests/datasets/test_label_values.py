@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -154,6 +155,22 @@ def test_grey_rims_of_a_published_mask_are_cut_at_half_and_said(tmp_path):
     nuclear, notes = read_mask(tmp_path / "a.png")
     np.testing.assert_array_equal(nuclear, mask)
     assert notes == (BLACK_AND_WHITE,)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_label_tiff_stands_upright_as_its_image_does(tmp_path, orientation):
+    """An image and its labels that were saved alike, turned, belong together pixel by pixel."""
+    labels = np.zeros((40, 60), np.uint16)
+    labels[2:12, 2:20] = 1
+    labels[25:32, 40:50] = 2
+    pixels = np.where(labels[..., None] > 0, 60, 220).astype(np.uint8).repeat(3, axis=2)
+    tag = [(274, "H", 1, orientation, True)]
+    for folder, values, kind in (("images", pixels, "rgb"), ("labels", labels, "minisblack")):
+        (tmp_path / folder).mkdir()
+        tifffile.imwrite(tmp_path / folder / "a.tif", values, photometric=kind, extratags=tag)
+    read = open_dataset(tmp_path, mpp=0.25)[0]
+    assert read.labels.shape == ((40, 60) if orientation == 3 else (60, 40))
+    np.testing.assert_array_equal(read.labels > 0, read.image[..., 0] < 100)
 
 
 def test_notes_are_counted_once_per_image_and_reach_data_info_and_training(tmp_path):

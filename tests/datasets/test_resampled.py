@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from helpers.known_sets import Marked, write_known_dataset
 from helpers.oracle import MPP, OracleSegmenter
@@ -65,7 +66,21 @@ def test_patches_and_points_are_moved_along(dataset):
     marked = Dataset.open(Marked(dataset.path))
     coarse = resampled(marked, 1.0)
     assert coarse.layout.kind == "points"
-    np.testing.assert_allclose(coarse[0].points, marked[0].points / 2)
+    # The centre of the first pixel is (0, 0) at either resolution, so corners lie half a pixel before.
+    np.testing.assert_allclose(coarse[0].points + 0.5, (marked[0].points + 0.5) / 2)
+
+
+def test_classes_that_a_set_may_lack_are_those_of_the_same_set_at_other_resolutions(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "points").mkdir()
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "images" / "a.png")
+    (tmp_path / "points" / "a.csv").write_text("x,y,class\n10,20,Tumor\n40,30,Stroma\n")
+    marked = open_dataset(tmp_path, mpp=FINE)
+    coarse = resampled(marked, MPP)
+    assert (coarse.layout.open_classes, coarse.layout.annotated) == (True, marked.layout.annotated)
+    three = ("Tumor", "Stroma", "Other")
+    found = evaluate_resolutions(marked, lambda image: image.labels, (MPP,), predicted_classes=three)
+    assert found[MPP].classes == ("Stroma", "Tumor", "Other")
 
 
 def test_a_table_over_resolutions(dataset, tmp_path):
@@ -86,7 +101,7 @@ def test_a_table_over_resolutions(dataset, tmp_path):
 
 def test_resolutions_are_read_from_text():
     assert parse_resolutions("0.25, 1") == (0.25, 1.0)
-    for bad in ("", "a", "0.5,0.5", "0.5;1"):
+    for bad in ("", "a", "0.5,0.5", "0.5;1", "0.5,0", "-1", "nan", "inf"):
         with pytest.raises(ConfigError, match="such as"):
             parse_resolutions(bad)
 

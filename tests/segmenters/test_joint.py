@@ -22,7 +22,7 @@ from wsinuc.recent import Recent
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.base import Fitted, Segmenter
 from wsinuc.segmenters.cutoffs import Cutoffs, with_cutoffs
-from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
+from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint, member_checkpoints
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation
 from wsinuc.separation.channels import DISAGREEMENT, FOREGROUND
@@ -217,6 +217,13 @@ def test_only_a_plain_unet_has_a_filter(two: list[Path], tmp_path: Path) -> None
     member = Member(model="diffusion", sha256=load_checkpoint(path, "segmenter").sha256, blur=3)
     with pytest.raises(CheckpointError, match="only a plain U-Net has a filter, and 'diffusion' is none"):
         opened(replace(joined(two), members=(member,)), tmp_path / "joint.safetensors")
+
+
+@pytest.mark.parametrize("method", ["joint", "typed", "measured"])
+def test_a_member_has_weights_of_its_own(method: str, two: list[Path], tmp_path: Path) -> None:
+    config = replace(joined(two), inside=({"method": method},) * 2)
+    with pytest.raises(CheckpointError, match="itself put together of others"):
+        member_checkpoints(config, {"0.a": torch.zeros(1), "1.a": torch.zeros(1)})
 
 
 def test_another_size_shows_the_tissue_larger(two: list[Path], tmp_path: Path) -> None:

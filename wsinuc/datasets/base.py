@@ -54,7 +54,7 @@ class Layout(ABC):
     """What a nucleus can be; empty where nuclei are not classified."""
     open_classes: bool = False
     """Whether ``classes`` are those that occur in the annotation: a model may then know others, too."""
-    annotated: ClassVar[str] = "label images"
+    annotated: str = "label images"
     """What the notes on its images are about."""
     unknown_mpp: ClassVar[str] = ""
     """What an error on an unknown resolution adds; begins with a semicolon."""

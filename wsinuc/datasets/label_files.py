@@ -28,6 +28,7 @@ from wsinuc.datasets.label_values import (
     label_ids,
 )
 from wsinuc.errors import DataError
+from wsinuc.slides.turn import TURNS, Turn
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of label images: formats that keep every number."""
@@ -122,7 +123,7 @@ def label_shape(path: Path) -> tuple[int, int]:
         return image_shape(path)
     with _tiff(path) as file:
         page = _only_page(file, path)
-        return page.imagelength, page.imagewidth
+        return _tiff_turn(page).shape((page.imagelength, page.imagewidth))
 
 
 def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -202,13 +203,23 @@ def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
         except Exception as error:  # codecs raise what they like
             raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
         separate = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        turn = _tiff_turn(page)
         photometric = _name(tifffile.PHOTOMETRIC, page.photometric)
     if separate:
         values = np.moveaxis(values, 0, -1)
+    values = turn.apply(values)
     # Of masks, which have no numbers, the photometric interpretation counts: there white is 0.
     if photometric == "MINISWHITE" and values.dtype == np.bool_:
         values = ~values
     return values, (PALETTE,) if photometric == "PALETTE" else ()
+
+
+def _tiff_turn(page: tifffile.TiffPage) -> Turn:
+    """How the picture must be turned to stand upright, as `read_image` turns the image that it belongs to."""
+    value = page.tags.valueof("Orientation", 1)
+    if isinstance(value, int) and value in TURNS:
+        return TURNS[value]
+    return TURNS[1]
 
 
 def _name(kinds: type[IntEnum], value: int) -> str:

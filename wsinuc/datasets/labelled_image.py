@@ -26,7 +26,8 @@ class Annotation:
     classes: NDArray[np.int32] | None = None
     """(labels.max() + 1,) class of each label: position in the layout's ``classes`` plus 1, 0 where it is not known."""
     points: NDArray[np.float64] | None = None
-    """(n, 2) (y, x) in pixels, of nuclei that are marked by a point and have no outline in ``labels``."""
+    """(n, 2) (y, x) in pixels, of nuclei that are marked by a point and have no outline in ``labels``; the centre of
+    the first pixel is (0, 0)."""
     point_classes: NDArray[np.int32] | None = None
     """(n,) class of each point, counted like ``classes``."""
     numbers: NDArray[np.int64] | None = None

@@ -43,6 +43,8 @@ METHODS = {
     "typed": "wsinuc.segmenters.typed:TypedSegmenter",
 }
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
+OF_WHOLE_NUCLEI = ("typed", "measured")
+"""Methods that give classes to the nuclei that another model finds."""
 
 
 def load_segmenter(
@@ -114,6 +116,18 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
         return segmenter
     except ConfigError as error:
         raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error
+
+
+def check_outlines_itself(checkpoint: Checkpoint, name: PathLike) -> None:
+    """Raise CheckpointError for a model, called ``name``, that gives classes to another model's nuclei."""
+    if checkpoint.config.get("method") not in OF_WHOLE_NUCLEI:
+        return
+    base = checkpoint.provenance.get("base")
+    below = base.get("model") if isinstance(base, dict) else None
+    raise CheckpointError(
+        f"{name} itself gives classes to whole nuclei; give the model below it, "
+        f"{str(below)[:200] if below else 'which is not recorded'}"
+    )
 
 
 def check_method(config: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import part_of
 from wsinuc.models.features.views import MOST, views
 from wsinuc.nuclei.classes import PRINTABLE
+from wsinuc.segmenters import OF_WHOLE_NUCLEI
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.member_view import MemberView, in_size
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
@@ -322,7 +323,7 @@ def _member_file(member: Member) -> Checkpoint:
 
 def _with_weights(checkpoint: Checkpoint, member: Member) -> Checkpoint:
     """The checkpoint; raises CheckpointError for one that is put together of others."""
-    if checkpoint.config.get("method") in (METHOD, "typed"):
+    if checkpoint.config.get("method") in (METHOD, *OF_WHOLE_NUCLEI):
         raise CheckpointError(
             f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
         )

@@ -153,16 +153,17 @@ def _parts(
 ) -> tuple[Dataset, Dataset]:
     """What to learn from and what to score on: parts of a split file, or everything but the images held out."""
     from wsinuc.datasets.base import parse_conditions
+    from wsinuc.datasets.sampling.split import Split, parted
 
     if (split is None) == (not held_out):
         raise click.UsageError("say what to score on: --split FILE with --validation PART, or --where COLUMN=VALUE")
     if split is not None:
-        from wsinuc.datasets.sampling.split import Split
-
+        if part == validation:
+            raise click.UsageError(f"--part and --validation are both {part!r}: score on what was not learned from")
         loaded = Split.load(split)
         return loaded.of(whole, part), loaded.of(whole, validation)
-    conditions = parse_conditions(held_out)
-    return whole.where({}, conditions), whole.where(conditions)
+    scored, learned = parted(whole, parse_conditions(held_out))
+    return learned, scored
 
 
 def _text(numbers: tuple[int, ...]) -> str:

@@ -207,6 +207,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     method = options["method"]
     given = given_options(context)
     refuse_foreign(given, OWNERS, method)
+    _check_validation(data, options)
     denoiser = None
     if method in OWNERS["denoiser"]:
         denoiser = _denoiser(options["denoiser"])
@@ -344,6 +345,16 @@ def network_config(method: str, preset: str, given: dict[str, Any]) -> NetworkTr
     return overlaid(config, {**NETWORK_FIELDS, "pretrained": "pretrained"}, given)
 
 
+def _check_validation(data: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Raise UsageError where nothing but what is learned from could decide which weights are kept."""
+    if options["validation"] is None:
+        return
+    if options["split"] is None or len(data) > 1:
+        raise click.UsageError("--validation names a part of --split, of one data set")
+    if options["validation"] == options["part"]:
+        raise click.UsageError(f"--part and --validation are both {options['part']!r}: keep images back for it")
+
+
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:
     """Images of the split's part that decides which weights are kept; none without one."""
     from wsinuc.datasets import open_dataset
@@ -351,7 +362,5 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
 
     if options["validation"] is None:
         return ()
-    if options["split"] is None or len(data) > 1:
-        raise click.UsageError("--validation names a part of --split, of one data set")
     dataset = open_dataset(data[0], mpp=options["mpp"], regions=options["regions"])
     return list(Split.load(options["split"]).of(dataset, options["validation"]))

@@ -99,6 +99,13 @@ def test_a_state_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     trained(tmp_path, replace(CONFIG, steps=8), settings={"patch": 16, "unet.base": 32})  # longer is no other training
 
 
+def test_a_state_of_other_data_is_refused_unless_it_is_too_old_to_name_them(tmp_path: Path) -> None:
+    trained(tmp_path, settings={"patch": 16})
+    trained(tmp_path, replace(CONFIG, steps=8), settings={"patch": 16, "data": "2 images"})
+    with pytest.raises(CheckpointError, match="data was 2 images, now 3 images"):
+        trained(tmp_path, settings={"patch": 16, "data": "3 images"})
+
+
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf"])
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(bad: str, tmp_path: Path) -> None:
     model, state = Line(), tmp_path / "a.state"

@@ -262,10 +262,21 @@ def test_a_slide_among_the_data_is_tissue_too(tmp_path: Path) -> None:
     assert slide_of(str(tmp_path)) is None
 
 
-@pytest.mark.parametrize(("method", "says"), [("typed", "give it classes again"), ("hovernet", "train it anew")])
-def test_other_kinds_of_models_are_refused(method: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("typed", "give it classes again"), ("measured", "give it classes again"), ("hovernet", "train it anew")],
+)
+def test_other_kinds_of_models_are_refused(method: str, says: str, tmp_path: Path) -> None:
+    model = Checkpoint(kind="segmenter", config={"method": method}, provenance={}, tensors={"a": torch.zeros(1)})
     with pytest.raises(ConfigError, match=f"method '{method}': .*{says}"):
-        parts_of(Checkpoint(kind="segmenter", config={"method": method}, provenance={}, tensors={}))
+        parts_of(model)
+    # Before its classes are asked for, and so before anything is read of the data.
+    save_checkpoint(model, tmp_path / "base.safetensors")
+    with pytest.raises(ConfigError, match=f"method '{method}': .*{says}"):
+        adapt(str(tmp_path / "base.safetensors"), [], tmp_path / "x.safetensors", QUICK)
+    words = [str(tmp_path / "base.safetensors"), str(tmp_path), "-o", str(tmp_path / "x.safetensors")]
+    refused = CliRunner().invoke(command, words)
+    assert says in str(refused.exception)
 
 
 def test_windows_without_nuclei_or_of_one_name_are_refused(student: Path, tmp_path: Path) -> None:

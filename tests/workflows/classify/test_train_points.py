@@ -30,10 +30,12 @@ from wsinuc.segmenters.base import Classifying
 from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
+from wsinuc.workflows.classify.cost import classify_cost
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
 from wsinuc.workflows.classify.marked import classes_of_nuclei, mark, nuclei_at_points
 from wsinuc.workflows.classify.nuclei import describe_marked
-from wsinuc.workflows.classify.run import PointTrainConfig, train_points
+from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
+from wsinuc.workflows.distill.teacher import load_teacher
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.commands.classify.command import classify
 
@@ -122,6 +124,13 @@ def test_what_a_fold_holds_out_is_never_learnt_from():
 def test_patients_are_held_out_together():
     images = [replace(image, attributes={"patient": "a" if i < 3 else "b"}) for i, image in enumerate(IMAGES)]
     assert np.array_equal(np.unique(table_of(images).groups), [0, 1])
+    # Regions of a slide as well, but for those of a single one.
+    images = [replace(image, attributes={"slide": "a" if i < 3 else "b"}) for i, image in enumerate(IMAGES)]
+    assert np.array_equal(np.unique(table_of(images).groups), [0, 1])
+    assert np.array_equal(np.unique(table_of(images[:3]).groups), [0, 1, 2])
+    # A patient may have several slides.
+    images = [replace(image, attributes={**image.attributes, "patient": "p"}) for image in images]
+    assert np.array_equal(np.unique(table_of(images).groups), [0])
 
 
 def test_a_classifier_says_of_a_nucleus_the_same_whatever_stands_beside_it():
@@ -229,11 +238,21 @@ def test_sets_without_points_or_classes_are_refused(tmp_path: Path, base: Path):
     done = CliRunner().invoke(classify, [str(data), "--model", str(base), "-o", "x.safetensors"])
     assert isinstance(done.exception, DataError)
     assert "has no points" in str(done.exception)
+    named = write_point_set(tmp_path / "named", images=1)
+    for table in named.glob("points/*.csv"):
+        table.write_text(table.read_text().replace(NAMES[0], "Tumor: Positive"))
+    with pytest.raises(DataError, match="refused or misread by QuPath"):
+        gather_points(named, mpp=MPP, wanted={}, unwanted={})
 
 
 def test_only_a_plain_segmenter_can_be_the_base(typed: Path, tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"give the model below it, base\.safetensors"):
-        train_points(IMAGES, CLASSES, str(typed), tmp_path / "x.safetensors", QUICK)
+    for refusing in (
+        lambda: train_points(IMAGES, CLASSES, str(typed), tmp_path / "x.safetensors", QUICK),
+        lambda: classify_cost(IMAGES, CLASSES, str(typed), QUICK, device="cpu"),
+        lambda: load_teacher(str(typed), device="cpu"),
+    ):
+        with pytest.raises(CheckpointError, match=r"give the model below it, base\.safetensors"):
+            refusing()
     other = tmp_path / "denoiser.safetensors"
     save_checkpoint(Checkpoint(kind="denoiser", config={}, provenance={}, tensors={"a": torch.zeros(1)}), other)
     with pytest.raises(CheckpointError, match="holds a denoiser"):

@@ -200,6 +200,9 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         ({"betas": "sqrt"}, "no noise schedule"),
         ({"held_out": 1.0}, "between 0 and 1"),
         ({"unet": replace(UNET, out_channels=4)}, "as many channels"),
+        # Nobody could open the model.
+        ({"unet": replace(UNET, base=4000)}, "no model is made with these settings: base"),
+        ({"mpp": 25.0}, "a model's mpp must lie between 0.05 and 2.0"),
     ):
         with pytest.raises(ConfigError, match=words):
             replace(TINY, **change)

@@ -221,6 +221,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         distill([teacher()], [], out, config, device="cpu")
     with pytest.raises(DataError, match="no nucleus in any of 9 patches"):
         distill([teacher()], [np.full((99, 99, 3), 250, np.uint8)], tmp_path / "w.safetensors", config, device="cpu")
+    with pytest.raises(ConfigError, match="no model is made with these settings: base"):
+        distill([teacher()], IMAGES, out, replace(config, base=4000), device="cpu")
     distill([teacher()], IMAGES, out, config, device="cpu")
     with pytest.raises(CheckpointError, match="base was 4, now 8"):
         distill([teacher()], IMAGES, out, replace(config, base=8), device="cpu")

@@ -229,6 +229,21 @@ def test_command_names_missing_folders(tmp_path):
     assert "nowhere is no folder" in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["set", "--pred", ".", "--model", "fast"],
+        ["--truth", ".", "--pred", ".", "--where", "patient=1"],
+        ["--truth", ".", "--pred", ".", "--where-not", "patient=1"],
+        ["--truth", ".", "--pred", ".", "--regions", "a"],
+    ],
+)
+def test_no_option_is_passed_over(options):
+    done = CliRunner().invoke(command, options)
+    assert done.exit_code == 2
+    assert f"{options[-2]} has no say in label images" in done.output
+
+
 @pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], [".", "--truth", "."]])
 def test_command_asks_for_what_is_missing(options):
     done = CliRunner().invoke(command, options)

@@ -195,6 +195,21 @@ def test_points_are_scored_by_detection_alone(tmp_path):
     assert Image.open(tmp_path / "out" / "overlays.png").width > 100
 
 
+def test_a_point_on_the_pixel_of_a_nucleus_has_no_distance_to_it(tmp_path):
+    """Tables count from the centre of the first pixel, QuPath from its corner; centroids are measured from there."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "points").mkdir()
+    labels = np.zeros((40, 40), np.int32)
+    labels[20, 10] = 1
+    drawn = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [10.5, 20.5]}, "properties": {}}
+    for name, content in (("a.csv", "x,y,class\n10,20,\n"), ("b.geojson", json.dumps([drawn]))):
+        Image.new("RGB", (40, 40), "white").save(tmp_path / "images" / f"{name[0]}.png")
+        (tmp_path / "points" / name).write_text(content)
+    dataset = open_dataset(tmp_path, mpp=0.25)
+    evaluation = evaluate(dataset, lambda image: labels, scoring=Scoring(radius_px=0.01))
+    assert [image.detection.f_detection for image in evaluation.images] == [1.0, 1.0]
+
+
 def test_an_image_without_its_points_is_named(tmp_path, monkeypatch):
     read = Marked.read
 

@@ -141,6 +141,8 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path):
         ({"patch": 18}, "multiple of 4"),
         ({"patch": 0}, "multiple of 4"),
         ({"drop_text": 1.0}, "between 0 and 1"),
+        ({"network": replace(NETWORK, base=4000)}, "no model is made with these settings: base"),
+        ({"mpp": 25.0}, "a model's mpp must lie between"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(CONFIG, **change)

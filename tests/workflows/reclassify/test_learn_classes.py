@@ -20,7 +20,11 @@ from helpers.files.taught import (
     write_features,
 )
 from wsinuc.errors import DataError
-from wsinuc.workflows.reclassify.gather import gather
+from wsinuc.models.features.nucleus_classifier import ClassifierConfig
+from wsinuc.nuclei.class_features import FeatureColumns, Moments
+from wsinuc.workflows.classify.cross_validate import assign_folds
+from wsinuc.workflows.reclassify.gather import LabelCounts, LabelledNuclei, gather
+from wsinuc.workflows.reclassify.held_out import held_out_scores
 from wsinuc.workflows.reclassify.learn import LearnConfig, learn_classes
 from wsinuc.workflows.reclassify.marks import read_marks
 from wsinuc.workflows.reclassify.tables import open_table, open_tables
@@ -121,6 +125,23 @@ def test_labels_of_an_older_segmentation_are_found_by_their_place(one: TaughtSli
     assert len(gather([open_table(one.result)], [read_marks(path)])) == 8
 
 
+def test_other_programs_spellings_of_a_uuid_are_the_same_nucleus(one: TaughtSlide, tmp_path: Path):
+    rows = some_rows(one.kinds, 4)
+    path = labelled_table(one, rows, tmp_path / "a.csv")
+    head, *lines = path.read_text().splitlines()
+    uuids, names = zip(*(line.split(",") for line in lines), strict=True)
+    path.write_text("\n".join([head, *(f"{{{u.upper()}}},{n}" for u, n in zip(uuids, names, strict=True))]))
+    labelled = gather([open_table(one.result)], [read_marks(path)])
+    assert labelled.ids.tolist() == one.table["id"].to_numpy()[rows].tolist()
+
+
+def test_a_nucleus_that_stands_twice_is_none_without_a_nucleus(one: TaughtSlide, tmp_path: Path):
+    path = labelled_table(one, some_rows(one.kinds, 4), tmp_path / "a.csv")
+    path.write_text(path.read_text() + path.read_text().partition("\n")[2])
+    labelled = gather([open_table(one.result)], [read_marks(path)])
+    assert (len(labelled), labelled.counts.unmatched) == (8, 0)
+
+
 # --- learning ------------------------------------------------------------------------------------------
 
 
@@ -145,6 +166,37 @@ def test_slides_are_held_out_where_there_are_several(known, tmp_path: Path):
     assert learned.held_out.folds == 2
     assert np.bincount(learned.labelled.slides).tolist() == [12, 12]
     assert accuracy(two, learned) > 0.97
+
+
+@pytest.mark.parametrize("seed", [6, 16, 33, 40])
+def test_no_class_is_held_out_as_a_whole(seed: int):
+    """Of a class on two slides of twelve nothing is known where both are held out together."""
+    rng = np.random.default_rng(seed)
+    slides = np.repeat(np.arange(12), rng.integers(4, 30, 12))
+    classes = rng.integers(0, 2, len(slides))
+    for slide in rng.choice(12, 2, replace=False):
+        classes[np.flatnonzero(slides == slide)[:2]] = 2
+    rare = classes == 2
+    # The seeds are those of sets for which folds of equal size would do it.
+    assert len(np.unique(assign_folds(slides, 5, 0)[rare])) == 1
+    features = np.eye(3)[classes]
+    labelled = LabelledNuclei(
+        names=("a", "b", "rare"),
+        colors={},
+        columns=FeatureColumns(("x", "y", "z")),
+        features=features,
+        classes=classes,
+        slides=slides,
+        ids=np.arange(len(slides)),
+        xy_um=rng.random((len(slides), 2)),
+        moments=Moments.of(features),
+        counts=LabelCounts(
+            labels=len(slides), nuclei=len(slides), unchanged=0, conflicts=0, outside=0, unmatched=0, distance_um=None
+        ),
+    )
+    measured = held_out_scores(labelled, ClassifierConfig(members=1), folds=5, permutations=0, seed=0)
+    assert measured.apart == "slides"
+    assert measured.scores.confusion[2].tolist() == [0, 0, rare.sum()]
 
 
 def test_a_nucleus_gets_its_class_in_any_company(one: TaughtSlide, tmp_path: Path):
@@ -212,6 +264,8 @@ def test_classes_that_cannot_be_learned_are_refused(one: TaughtSlide, tmp_path: 
     refused(one, path, "two classes to tell apart")
     path.write_text("uuid,class\n" + "\n".join(f"{u},{c}: x" for u, c in zip(uuids, "aaabbb", strict=True)))
     refused(one, path, "refused or misread by QuPath")
+    path.write_text("uuid,class\n" + "\n".join(f"{u},{c * 101}" for u, c in zip(uuids, "aaabbb", strict=True)))
+    refused(one, path, "the labels: a class is named by up to 100 printable characters")
 
 
 def test_files_without_labels_are_refused(one: TaughtSlide, tmp_path: Path):
@@ -226,6 +280,7 @@ def test_files_without_labels_are_refused(one: TaughtSlide, tmp_path: Path):
         (b"x,y,class\n1,nan,a\n", r"line 2: expected a uuid, or numbers for x and y: 1, nan, a"),
         ("x,y,class\n1,2,T\xfcmor\n".encode("latin-1"), "no UTF-8 text"),
         (b"II*\0\x08\0\0\0", "no UTF-8 text"),
+        (b"x,y,class\n1,2,\n3,4,a*\n", r"\(1 rows without a class, 1 with one that ends with \*\): fill the column"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=says):

@@ -292,6 +292,15 @@ def test_a_file_is_no_folder_for_results(one: TaughtSlide, labels: Path, tmp_pat
     assert str(run.exception) == f"cannot write into {taken} (it is no folder): choose another one"
 
 
+def test_nothing_is_written_into_a_finished_result(known, labels: Path):
+    one, two = known
+    before = tree(two.result)
+    refused = run(one.result, two.result, "--labels", labels, "--folds", 0, "-o", two.result, "--overwrite")
+    assert isinstance(refused.exception, OutputError)
+    assert "lies in the result two.wsinuc, whose files are sealed" in str(refused.exception)
+    assert tree(two.result) == before
+
+
 # --- questions --------------------------------------------------------------------------------------------------
 
 

@@ -164,6 +164,11 @@ def test_the_command(data: Path, denoiser: Path, tmp_path: Path) -> None:
     fitting = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5"])
     assert "Best: random, timesteps 5, blocks 1,2,3." in fitting.output, "of 4 blocks, as deep as the published ones"
     assert "say what to score on" in CliRunner().invoke(main, common).output
+    split = tmp_path / "split.json"
+    split.touch()
+    twice = CliRunner().invoke(main, [*common, "--split", str(split), "--validation", "train"])
+    assert twice.exit_code == 2
+    assert "score on what was not learned from" in twice.output
     wrong = CliRunner().invoke(main, [*common, "--where", "patient=3", "--blocks", "a,b"])
     assert "expected sets of whole numbers" in wrong.output
     beyond = CliRunner().invoke(main, [*common, "--where", "patient=3", "--blocks", "9"])

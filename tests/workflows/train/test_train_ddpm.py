@@ -18,6 +18,7 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter
+from wsinuc.workflows.train.cost import ddpm_cost
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import (
@@ -204,3 +205,23 @@ def test_what_cannot_be_learnt_is_refused(denoiser: Path, tmp_path: Path) -> Non
         SamplingConfig(background_share=0.0)
     with pytest.raises(ConfigError, match="separation must be one of"):
         DdpmTrainConfig(separation="none")
+    # Counted from the end, it would be the last of all.
+    with pytest.raises(ConfigError, match="timesteps count from 0"):
+        FeatureConfig(timesteps=(5, -1))
+
+
+@pytest.mark.parametrize(
+    ("members", "names", "message"),
+    [(65, ("a", "b"), r"no model is made with these settings: .*members"), (1, ("Tumor: Positive", "b"), "QuPath")],
+)
+def test_no_training_ends_in_a_model_that_cannot_be_used(
+    members: int, names: tuple[str, str], message: str, denoiser: Path, tmp_path: Path
+) -> None:
+    classes = tuple(NucleusClass(name, (1, 2, 3)) for name in names)
+    config = DdpmTrainConfig(features=FeatureConfig(timesteps=(5,), blocks=(1,)), members=members)
+    events: list[str] = []
+    with pytest.raises((ConfigError, DataError), match=message):
+        train_ddpm([sample()], classes, denoiser, tmp_path / "x.safetensors", config, on_event=events.append)
+    with pytest.raises((ConfigError, DataError), match=message):
+        ddpm_cost([sample()], config, classes, denoiser)
+    assert events == []

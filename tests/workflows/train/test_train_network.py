@@ -111,6 +111,43 @@ def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None
     assert all(torch.equal(once.tensors[name], twice.tensors[name]) for name in once.tensors)
 
 
+SHORT = replace(PLAIN, base=4, crop=16, batch=2, fit=replace(FIT, steps=1))
+
+
+def test_a_finished_training_is_not_taken_for_one_on_other_images_or_by_other_settings(tmp_path: Path) -> None:
+    """Whoever corrects an outline and trains again under the same name must not get the old weights."""
+    out = tmp_path / "model.safetensors"
+    train_network([field(1, 64)], (), out, SHORT, device="cpu")
+    corrected = field(1, 64)
+    corrected.labels[corrected.labels == 1] = 0
+    for images, config, what in (
+        ([corrected], SHORT, "data was 1 image, .*, now 1 image, "),
+        ([field(1, 64)] * 2, SHORT, "data was 1 image, .*, now 2 images, "),
+        ([field(1, 64)], replace(SHORT, seed=1), "seed was 0, now 1"),
+    ):
+        with pytest.raises(CheckpointError, match=what):
+            train_network(images, (), out, config, device="cpu")
+    with pytest.raises(CheckpointError, match="validation was None, now 1 image"):
+        train_network([field(1, 64)], (), out, SHORT, device="cpu", validation=[field(2, 64)])
+    longer = replace(SHORT, fit=replace(SHORT.fit, steps=2))
+    train_network([field(1, 64)], (), out, longer, device="cpu")
+
+
+def test_a_step_in_two_passes_is_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are numbered on and on: each learns from its part of the batch, and the training has all its steps."""
+    monkeypatch.setattr("wsinuc.workflows.train.networks.mean_aji", lambda *args: 0.5)
+    drawn: list[tuple[int, int]] = []
+    batch = CropSource.batch
+    monkeypatch.setattr(CropSource, "batch", lambda self, *args: drawn.append(args) or batch(self, *args))
+    config = replace(SHORT, fit=replace(SHORT.fit, steps=3, accumulate=2), validate_every=1)
+    out = tmp_path / "model.safetensors"
+    train_network([field(1, 64)], (), out, config, device="cpu", validation=[field(2, 64)])
+    assert drawn == [(part, 1) for part in range(6)]
+    assert torch.load(out.with_suffix(".state"), weights_only=True)["step"] == 3
+    with pytest.raises(ConfigError, match="cannot be shared out"):
+        replace(config, batch=3)
+
+
 @pytest.fixture(scope="module")
 def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(7)
@@ -171,6 +208,11 @@ def test_what_cannot_be_learnt_is_refused_before_it_is_begun(denoiser: Path, tmp
         ([floats], (), "labels must be integers .* got float64"),
         ([field(1, classes=True)], TWO[:1], "class 2, but only 1 are to be learned: dark"),
         ([field(1)], TWO, "has no classes, but 2 are to be learned: dark, red"),
+        (
+            [field(1, classes=True)],
+            (NucleusClass("Tumor: +", (1, 2, 3)), TWO[1]),
+            "refused or misread by QuPath",
+        ),
         ([field(1, classes=True)], TWO * 33, "66 classes of nuclei .* at most 64 apart: are these names of nuclei"),
     ):
         with pytest.raises(DataError, match=message):
@@ -228,3 +270,15 @@ def test_starts_that_do_not_fit_are_refused(denoiser: Path, tmp_path: Path) -> N
 def test_settings_that_make_no_sense(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(PLAIN, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": 100_000}, "no model is made with these settings: base"),
+        ({"method": "hovernet", "separation": "hv", "crop": 128, "width": 0.01}, "a width of 1/16 to 4"),
+    ],
+)
+def test_networks_of_an_impossible_size_are_no_damaged_models(change: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_network([field(1)], (), tmp_path / "x.safetensors", replace(PLAIN, **change), device="cpu")

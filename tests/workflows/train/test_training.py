@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from skimage.draw import disk
 
 from wsinuc.datasets.augmentation.augment import Augmentation, jitter_stain
@@ -81,6 +82,28 @@ def test_patches_depend_on_seed_and_number_only() -> None:
     assert not np.array_equal(source.patch(0), replace(source, seed=6).patch(0))
     with pytest.raises(DataError, match="no images"):
         PatchSource(images=[], size=32, seed=0)
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.3])
+@pytest.mark.parametrize("shape", [(20, 100), (100, 20), (20, 20), (30, 36), (40, 200)])
+def test_nuclei_keep_form_and_size_in_patches_of_small_images(shape: tuple[int, int], zoom: float) -> None:
+    diameter = 13
+    image = np.full((*shape, 3), 230, np.uint8)
+    for y in range(9, shape[0] - 9, 20):
+        for x in range(9, shape[1] - 9, 20):
+            image[disk((y, x), diameter / 2)] = 40
+    source = PatchSource(images=[image], size=32, seed=5, zoom=zoom, stain=0.0)
+    sides = []
+    for number in range(40):
+        labels, _ = ndimage.label(source.patch(number)[..., 0] < 135)
+        for rows, columns in ndimage.find_objects(labels):
+            # Where the patch ends a disc may be cut, and where it is mirrored touch its mirror.
+            if min(rows.start, columns.start) > 0 and max(rows.stop, columns.stop) < 32:
+                sides.append((rows.stop - rows.start, columns.stop - columns.start))
+    assert len(sides) > 5
+    for height, width in sides:
+        assert abs(height - width) <= 1
+        assert diameter / zoom - 1.5 <= height <= diameter * zoom + 1.5
 
 
 def test_stain_jitter_of_no_strength_changes_nothing_and_flips_undo() -> None:

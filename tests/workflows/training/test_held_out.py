@@ -10,7 +10,9 @@ import torch
 
 from helpers.training import cosyn as joint
 from helpers.training import nudiff
+from wsinuc.datasets.base import cut
 from wsinuc.errors import ConfigError
+from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.generators import cosyn as train_cosyn
@@ -39,6 +41,15 @@ def test_windows_of_one_image_stay_together() -> None:
     assert set_apart(images, 0.0, seed=3) == (list(range(30)), list(range(30)))
     assert set_apart(images[:3], 0.5, seed=3) == ([0, 1, 2], [0, 1, 2]), "a single image is learned from and measured"
     assert len(set_apart(images, 0.001, seed=3)[1]) == 3, "any share holds out an image"
+
+
+def test_windows_that_were_cut_from_one_image_have_its_name_behind_their_own() -> None:
+    whole = [replace(nudiff.tissue(0), name=name, attributes={"name": name}) for name in "abcd"]
+    boxes = [Box(0, 0, 16, 16), Box(0, 8, 16, 24), Box(0, 16, 16, 32)]
+    images = [replace(part, name=f"folder/{part.name}") for image in whole for part in (cut(image, b) for b in boxes)]
+    _, apart = set_apart(images, 0.25, seed=0)
+    assert len(apart) == 3
+    assert len({images[i].attributes["name"] for i in apart}) == 1
 
 
 def losses(out: Path) -> list[float]:

@@ -6,6 +6,8 @@ one would have seen.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ class PatchSource:
     seed: int
     weights: Sequence[float] | None = None
     zoom: float = 1.3
-    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field; smaller images are mirrored to that."""
     stain: float = 0.25
     """Strength of the stain jitter; see :func:`wsinuc.datasets.augmentation.augment.jitter_stain`."""
 
@@ -50,7 +52,9 @@ class PatchSource:
         rng = np.random.default_rng((self.seed, index))
         areas = np.asarray(self.weights or [area(image) for image in self.images], np.float64)
         image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
-        field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        drawn = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        # Less of a small image, in both directions alike, so that nuclei keep their form and about their size.
+        field = max(min(drawn, *image.shape[:2]), self.size / self.zoom)
         height, width = (min(field, side) for side in image.shape[:2])
         y, x = corner(image, rng, height, width)
         y0 = int(y)
@@ -58,7 +62,10 @@ class PatchSource:
         # Two pixels more than the field, since it begins and ends between pixels.
         cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
         box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
-        patch = np.asarray(cut.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+        rows, columns = (max(1, round(self.size * side / field)) for side in (height, width))
+        patch = np.asarray(cut.resize((columns, rows), Image.Resampling.BILINEAR, box=box))
+        missing = [(0, self.size - rows), (0, self.size - columns), (0, 0)]
+        patch = np.pad(patch, missing, mode="symmetric")
         return dihedral(jitter_stain(patch, rng, self.stain), int(rng.integers(8)))
 
     def batch(self, index: int, count: int) -> NDArray[np.uint8]:
@@ -78,6 +85,12 @@ def area(image: Pixels) -> float:
     if isinstance(image, CornerSampler):
         return image.area
     return float(image.shape[0] * image.shape[1])
+
+
+def source_identity(images: Sequence[Pixels], weights: Sequence[float] | None) -> str:
+    """Names the sources by the sizes of their images and how often each is drawn; no pixel is read for it."""
+    facts = [[list(image.shape) for image in images], None if weights is None else [float(w) for w in weights]]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 class Prefetcher(Generic[Value]):

@@ -7,6 +7,7 @@ than a pixel may vanish.
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +49,8 @@ class ResampledLayout(Layout):
         self.source = source
         self.target = mpp
         self.classes = source.classes
+        self.open_classes = source.layout.open_classes
+        self.annotated = source.layout.annotated
         self.kind = source.layout.kind
         self.notes = source.layout.notes
 
@@ -59,7 +62,7 @@ class ResampledLayout(Layout):
         return tuple(self._row(*each) for each in zip(self.source.rows, self.source.boxes, strict=True))
 
     def read(self, row: Row) -> Annotation:
-        image = self.source[self._names.index(row["name"])]
+        image = self.source[self._position[row["name"]]]
         scale = float(row["mpp"]) / image.mpp
         pixels = image.image
         labels = image.labels
@@ -71,9 +74,10 @@ class ResampledLayout(Layout):
             labels = _nearest(labels, pixels.shape[:2], scale)
             if ignore is not None:
                 ignore = _nearest(ignore, pixels.shape[:2], scale)
-        points = None
-        if image.points is not None:
-            points = image.points / scale
+        points = image.points
+        if points is not None and scale != 1:
+            # Points count from the centre of the first pixel, and pixels are measured from their corners.
+            points = (points + 0.5) / scale - 0.5
         return Annotation(
             image=pixels,
             labels=labels,
@@ -84,9 +88,9 @@ class ResampledLayout(Layout):
             notes=image.notes,
         )
 
-    @property
-    def _names(self) -> list[str]:
-        return [row["name"] for row in self.scan()]
+    @cached_property
+    def _position(self) -> dict[str, int]:
+        return {row["name"]: index for index, row in enumerate(self.scan())}
 
     def _row(self, row: Row, box: Box | None) -> Row:
         own = self.source.resolution(row)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.shares import share_out
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
@@ -275,3 +275,19 @@ def _to_json(place: Place) -> dict[str, object]:
     if box is None:
         return {"image": name}
     return {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}
+
+
+def parted(dataset: Dataset, conditions: Conditions) -> tuple[Dataset, Dataset]:
+    """The images that meet all conditions, and all others.
+
+    Raises
+    ------
+    DataError
+        What `Dataset.where` raises, or no other image is left.
+    """
+    meeting = dataset.where(conditions)
+    others = [i for i, row in enumerate(dataset.rows) if any(row[each] not in conditions[each] for each in conditions)]
+    if not others:
+        raise DataError(f"all {len(dataset)} images of {dataset.path} meet the conditions: no other image is left")
+    rows = tuple(dataset.rows[i] for i in others)
+    return meeting, replace(dataset, rows=rows, boxes=tuple(dataset.boxes[i] for i in others))

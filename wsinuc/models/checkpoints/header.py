@@ -7,12 +7,16 @@ doubled names, no NaN.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from msgspec import Meta
 
-from wsinuc.errors import CheckpointError
+from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.typed_json import from_json
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Real = Annotated[float, Meta(ge=-1e6, le=1e6)]
 """Any number that a calculation can bear."""
@@ -41,6 +45,13 @@ def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
         A field is missing, unknown, of another type, or out of its range; several do not go together.
     """
     return from_json(kind, data, error=CheckpointError, subject=_UNFIT, more=more)
+
+
+def check_readable(config: DataclassInstance) -> None:
+    """Raise ConfigError for settings that `from_header` would refuse: before a training, and not when its model is
+    opened."""
+    written = json.loads(json.dumps(asdict(config)))
+    from_json(type(config), written, error=ConfigError, subject="no model is made with these settings", more=False)
 
 
 def parse_header(text: str | bytes) -> Any:

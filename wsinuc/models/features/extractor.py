@@ -44,6 +44,9 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         if not self.timesteps or not self.blocks:
             raise ConfigError("features need at least one timestep and one decoder block")
+        if min(self.timesteps) < 0:
+            # Counted from the end, it would be another one without a word.
+            raise ConfigError(f"timesteps count from 0, got {self.timesteps}")
         if list(self.blocks) != sorted(set(self.blocks)):
             raise ConfigError(f"decoder blocks must be ascending and distinct, got {self.blocks}")
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 from wsinuc.errors import ConfigError
 from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.denoisers import build_denoiser
-from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.checkpoints.header import check_readable, from_header
 from wsinuc.models.networks.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.networks.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig, gated_reach
@@ -63,6 +63,14 @@ UNETS: dict[str, Callable[[SupervisedUNetConfig], int]] = {
     "attention-unet": gated_reach,
 }
 """U-Nets -> pixels around one that can influence it."""
+
+
+def check_shape(method: str, shape: dict[str, Any]) -> None:
+    """Raise ConfigError for a shape of one's own choice that no network has: before it is trained."""
+    if method in UNETS:
+        check_readable(SupervisedUNetConfig(**shape))
+    elif method == "hovernet":
+        check_readable(HoVerNetConfig(**shape))
 
 
 def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:

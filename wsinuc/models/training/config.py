@@ -109,6 +109,14 @@ def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, A
     }
 
 
+def check_one_pass(config: FitConfig) -> None:
+    """Raise ConfigError where a step is to be computed in several passes, which not every training can do."""
+    if config.accumulate > 1:
+        raise ConfigError(
+            f"this training computes each step in one pass, got accumulate {config.accumulate}: make the batch smaller"
+        )
+
+
 def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
     """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly.
 

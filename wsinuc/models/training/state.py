@@ -27,6 +27,8 @@ from wsinuc.own_files import append
 
 Settings = Mapping[str, Any]
 """JSON types by dotted name."""
+DATA = "data"
+"""Name of the setting that says what is learned from."""
 
 
 @dataclass(slots=True)
@@ -105,7 +107,11 @@ class TrainingState:
         """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
         # As the file has them: tuples become lists.
         known = json.loads(json.dumps(self.settings))
-        differing = [name for name in sorted(saved.keys() | known.keys()) if saved.get(name) != known.get(name)]
+        names = saved.keys() | known.keys()
+        if DATA not in saved:
+            # States of older versions do not say it.
+            names -= {DATA}
+        differing = [name for name in sorted(names) if saved.get(name) != known.get(name)]
         if saved and known and differing:
             shown = "; ".join(f"{name} was {saved.get(name)}, now {known.get(name)}" for name in differing[:3])
             rest = " ..." if len(differing) > 3 else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
-from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.training.config import FitConfig, check_one_pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class AdaptConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_one_pass(self.fit)
         if min(self.labelled, self.crop) < 1 or min(self.taught, self.taught_weight, self.map_weight) < 0:
             raise ConfigError("crops, their side and their number must be at least 1, weights not negative")
         if not self.shares or not all(0 < share <= 1 for share in self.shares):

@@ -19,7 +19,7 @@ from wsinuc.models.checkpoints.weights import as_fp32
 from wsinuc.models.devices import on_device
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
-from wsinuc.segmenters import segmenter_from
+from wsinuc.segmenters import OF_WHOLE_NUCLEI, segmenter_from
 from wsinuc.segmenters.ddpm import DdpmSegmenter
 from wsinuc.segmenters.joint import METHOD, JointConfig, Member, joint_checkpoint, member_checkpoints, through_filter
 from wsinuc.segmenters.network import NetworkConfig
@@ -54,8 +54,7 @@ def parts_of(model: Checkpoint) -> tuple[Part, ...]:
     CheckpointError
         A joint model's member is missing or another one.
     """
-    method = model.config.get("method", "ddpm")
-    if method == METHOD:
+    if check_adaptable(model.config) == METHOD:
         config = from_header(JointConfig, model.config)
         own = member_checkpoints(config, model.tensors)
         parts = tuple(Part(each, member) for each, member in zip(own, config.members, strict=True))
@@ -66,10 +65,18 @@ def parts_of(model: Checkpoint) -> tuple[Part, ...]:
     return parts
 
 
+def check_adaptable(config: Mapping[str, Any]) -> str:
+    """The method that a model's header names; raises ConfigError for one that cannot be adapted."""
+    method = str(config.get("method", "ddpm"))
+    if method != METHOD:
+        _check_method(method)
+    return method
+
+
 def _check_method(method: str) -> None:
     if method in (*UNETS, "ddpm"):
         return
-    if method == "typed":
+    if method in OF_WHOLE_NUCLEI:
         remedy = "its outlines are another model's, which is the one to adapt; then give it classes again"
     else:
         remedy = "train it anew with your windows among its images"

@@ -28,7 +28,7 @@ from wsinuc.segmenters.outline import outline_model
 from wsinuc.urls import PathLike
 from wsinuc.workflows.adapt.batches import Cut, Task, cut_batches, kept
 from wsinuc.workflows.adapt.config import AdaptConfig
-from wsinuc.workflows.adapt.networks import Part, Weights, opened, parts_of
+from wsinuc.workflows.adapt.networks import Part, Weights, check_adaptable, opened, parts_of
 from wsinuc.workflows.adapt.settings import Refit
 from wsinuc.workflows.adapt.sight import sights_of
 from wsinuc.workflows.adapt.trials import Choice, choose, hold_out, mixture
@@ -146,6 +146,7 @@ def adapt(
     """
     check_place(out)
     start = load_checkpoint(model_path(model), "segmenter")
+    check_adaptable(start.config)
     classes = outline_model(model).classes
     fields = [in_classes(field, len(classes)) for field in fields]
     windows = [window for field in fields for window in field.windows]

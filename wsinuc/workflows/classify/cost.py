@@ -10,7 +10,7 @@ from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import DESCRIPTORS
 from wsinuc.segmenters import load_segmenter
-from wsinuc.workflows.classify.run import PointTrainConfig
+from wsinuc.workflows.classify.run import PointTrainConfig, untyped_checkpoint
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.training.cost import TrainingCost, cost_of_parts, measured
 
@@ -28,12 +28,13 @@ def classify_cost(
     Raises
     ------
     CheckpointError
-        ``base`` is no segmenter.
+        ``base`` is no segmenter, or gives classes to whole nuclei itself.
     DataError
         There are no images.
     """
     if not images:
         raise DataError("no images with points to learn from: check the data set's filters")
+    untyped_checkpoint(base)
     segmenter = load_segmenter(base, device=device)
     views = 1 + config.views
     more = ""

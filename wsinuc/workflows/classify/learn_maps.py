@@ -6,6 +6,7 @@ logarithm at the annotated class is what a step raises. Pixels without an annota
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.devices import on_device
 from wsinuc.models.networks.supervised_unet import SupervisedUNet
 from wsinuc.models.pixels import to_network
+from wsinuc.models.training.config import check_one_pass
 from wsinuc.models.training.loop import FitConfig, Progress, fit, training_identity
+from wsinuc.models.training.state import DATA
 from wsinuc.orientation import dihedral
 from wsinuc.segmenters.class_network import (
     HALF,
@@ -64,6 +67,7 @@ class MapsConfig:
     """How long and how fast."""
 
     def __post_init__(self) -> None:
+        check_one_pass(self.fit)
         if self.crop % (2**self.levels) or self.batch < 1:
             raise ConfigError(
                 f"crops have a side that is a multiple of {2**self.levels} px and there is at least one, "
@@ -123,9 +127,20 @@ def learn_maps(
         state=state,
         on_progress=on_progress,
         images=config.batch,
-        settings=training_identity(config) | {"nuclei": sum(image.counts.nuclei for image in marked)},
+        settings=training_identity(config)
+        | {"nuclei": sum(image.counts.nuclei for image in marked), DATA: _identity(fields)},
     )
     return shape, {name: value.cpu() for name, value in learned.items()}
+
+
+def _identity(fields: Sequence[_Field]) -> str:
+    """Names what is learned from, so that a training goes on with the images and classes that it began with."""
+    facts = hashlib.sha256()
+    for each in fields:
+        for array in (each.pixels, each.labels, each.classes):
+            facts.update(repr(array.shape).encode())
+            facts.update(np.ascontiguousarray(array).data)
+    return f"{len(fields)} images, {facts.hexdigest()[:12]}"
 
 
 def class_weights(classes: NDArray[np.integer], count: int, balance: float) -> NDArray[np.float32]:

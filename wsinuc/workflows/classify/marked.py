@@ -89,7 +89,9 @@ class MarkedImage:
 
     name: str
     patient: str
-    """The name of the image where patients are not known."""
+    """Empty where patients are not known."""
+    slide: str
+    """Empty where slides are not known."""
     segmented: Segmented
     points: NDArray[np.float64]
     """(p, 2) (y, x) in the view, those of known class."""
@@ -105,6 +107,16 @@ class MarkedImage:
         if not self.segmented.colours.size:
             return self.segmented.pixels
         return recoloured(self.segmented.pixels, self.segmented.colours)
+
+
+def groups_of(marked: Sequence[MarkedImage]) -> NDArray[np.intp]:
+    """(images,) number of what is held out together, since it looks alike: patients, else slides, else images.
+
+    The regions of a single slide, of which nothing would be left to learn from, are apart.
+    """
+    patients = {image.patient or image.slide or image.name for image in marked}
+    names = [image.patient or (image.slide if len(patients) > 1 else "") or image.name for image in marked]
+    return np.unique(names, return_inverse=True)[1]
 
 
 def mark(
@@ -189,8 +201,8 @@ def _marked(image: LabelledImage, segmented: Segmented) -> MarkedImage:
     )
     return MarkedImage(
         name=image.name,
-        # Images of one patient look alike, so they are held out together.
-        patient=image.attributes.get("patient") or image.name,
+        patient=image.attributes.get("patient", ""),
+        slide=image.attributes.get("slide", ""),
         segmented=segmented,
         points=points,
         point_classes=point_classes,

@@ -14,7 +14,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.segmenters.tiling import STAINS
 from wsinuc.segmenters.typed import TypedSegmenter
-from wsinuc.workflows.classify.marked import MarkedImage, PointCounts
+from wsinuc.workflows.classify.marked import MarkedImage, PointCounts, groups_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class NucleusTable:
     images: NDArray[np.intp]
     """(n,) number of the image, from 0."""
     groups: NDArray[np.intp]
-    """(n,) number of the patient, or of the image where patients are not known: what is held out together."""
+    """(n,) what is held out together; see `groups_of`."""
     names: tuple[str, ...]
     """Names of the classes."""
     counts: PointCounts
@@ -67,7 +67,6 @@ def describe_marked(
                 f"the class {each.name} has {n} segmented nuclei with a point, 2 are the least to learn from: "
                 f"mark more, or segment with another --model ({counts})"
             )
-    _, group = np.unique([image.patient for image in marked], return_inverse=True)
     sizes = [image.counts.nuclei for image in marked]
     described = [
         _described(image, segmenter, views, stain, np.random.default_rng([seed, number]))
@@ -77,7 +76,7 @@ def describe_marked(
         descriptors=np.concatenate(described, axis=1),
         classes=numbers.astype(np.intp) - 1,
         images=np.repeat(np.arange(len(marked)), sizes),
-        groups=np.repeat(group, sizes),
+        groups=np.repeat(groups_of(marked), sizes),
         names=tuple(each.name for each in classes),
         counts=counts,
     )

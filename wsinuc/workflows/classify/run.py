@@ -15,9 +15,10 @@ import torch
 import wsinuc
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, LabelledImage
-from wsinuc.errors import CheckpointError, ConfigError, DataError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.plots import draw_heat_map
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_dtype, prepare_device
@@ -25,9 +26,9 @@ from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.progress_line import ProgressLine
-from wsinuc.segmenters import model_path, segmenter_from
+from wsinuc.segmenters import check_outlines_itself, model_path, segmenter_from
 from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights
-from wsinuc.segmenters.typed import METHOD, TypedSegmenter, network_of, typed_checkpoint
+from wsinuc.segmenters.typed import TypedSegmenter, network_of, typed_checkpoint
 from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.classify.cross_validate import (
     ClassScores,
@@ -37,7 +38,7 @@ from wsinuc.workflows.classify.cross_validate import (
     permutation_test,
 )
 from wsinuc.workflows.classify.learn_maps import MapsConfig, learn_maps
-from wsinuc.workflows.classify.marked import MarkedImage, mark
+from wsinuc.workflows.classify.marked import MarkedImage, groups_of, mark
 from wsinuc.workflows.classify.marks import with_points
 from wsinuc.workflows.classify.nuclei import NucleusTable, describe_marked
 from wsinuc.workflows.data.training_set import label_notes
@@ -91,7 +92,7 @@ def gather_points(
     Raises
     ------
     DataError
-        The set knows fewer than two classes of nuclei.
+        The set knows fewer than two classes of nuclei, or one whose name results could not be written with.
     """
     dataset = open_dataset(source, mpp=mpp, regions=regions).where(wanted, unwanted)
     kind = dataset.layout.kind
@@ -104,6 +105,7 @@ def gather_points(
         raise DataError(f"{dataset.path} has no points ({dataset.layout.name} marks {kind})")
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
+    check_class_names(each.name for each in dataset.classes)
     origin = {"data": dataset.path.name, "layout": dataset.layout.name, "images": sorted(set(dataset.names))}
     images = tuple(dataset)
     notes = label_notes(dataset, images)
@@ -150,14 +152,14 @@ def train_points(
     Raises
     ------
     CheckpointError
-        ``base`` is no segmenter, or was itself trained on points; ``network_from`` has no network of classes.
+        ``base`` is no segmenter, or gives classes to whole nuclei itself; ``network_from`` has no network of classes.
     DataError
         There is too little to learn from; see `describe_marked` and `assign_folds`.
     """
     out = to_path(out)
     kept = None if cache is None else to_path(cache)
     where = prepare_device(device)
-    checkpoint = _untyped_checkpoint(base)
+    checkpoint = untyped_checkpoint(base)
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
     marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=kept, on_image=on_event)
     report: dict[str, Any] = {}
@@ -194,14 +196,11 @@ def train_points(
     return scores
 
 
-def _untyped_checkpoint(base: PathLike) -> Checkpoint:
+def untyped_checkpoint(base: PathLike) -> Checkpoint:
     """The checkpoint of a segmenter that names no classes of whole nuclei itself; raises CheckpointError."""
     checkpoint = load_checkpoint(model_path(base), "segmenter")
     # Classes upon classes: the upper ones would describe nuclei that the lower ones had named.
-    if checkpoint.config.get("method") == METHOD:
-        raise CheckpointError(
-            f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
-        )
+    check_outlines_itself(checkpoint, base)
     return checkpoint
 
 
@@ -221,9 +220,8 @@ def _cross_validated(
 
 def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
     """Images that teach the network, and those that teach the regressions; patients stay whole."""
-    _, patient = np.unique([image.patient for image in marked], return_inverse=True)
     sizes = [image.counts.nuclei for image in marked]
-    folds = assign_folds(np.repeat(patient, sizes), config.taught + 1, config.seed)
+    folds = assign_folds(np.repeat(groups_of(marked), sizes), config.taught + 1, config.seed)
     first = np.cumsum([0, *sizes[:-1]])
     rest = [size > 0 and folds[start] == 0 for start, size in zip(first, sizes, strict=True)]
     return (
@@ -290,7 +288,3 @@ def write_confusion(scores: ClassScores, out: Path) -> None:
 
 def _per_class(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(names, np.bincount(classes, minlength=len(names)).tolist(), strict=True))
-
-
-def _name_of_base(checkpoint: Checkpoint) -> str:
-    return str(checkpoint.provenance.get("base", {}).get("model", "which is not recorded"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,29 @@ class TrainingSet:
 def count_nuclei(images: Iterable[LabelledImage]) -> int:
     """How many nuclei are outlined in all images together."""
     return sum(len(np.unique(image.labels[image.labels > 0])) for image in images)
+
+
+def identity_of(images: Sequence[LabelledImage], weights: Sequence[float] | None = None) -> str:
+    """Names annotated images by what a training learns from them: pixels, outlines, classes, resolution, shares.
+
+    A training that is continued must have the images that it began with: it would otherwise end with weights of other
+    images than its checkpoint names.
+
+    Examples
+    --------
+    >>> identity_of([])
+    '0 images, e3b0c44298fc'
+    """
+    facts = hashlib.sha256()
+    for number, image in enumerate(images):
+        share = None if weights is None else float(weights[number])
+        arrays = (image.image, image.labels, image.classes, image.ignore)
+        shapes = [None if array is None else (array.shape, str(array.dtype)) for array in arrays]
+        facts.update(repr((shapes, float(image.mpp), share)).encode())
+        for array in arrays:
+            if array is not None:
+                facts.update(np.ascontiguousarray(array).data)
+    return f"{len(images)} {'image' if len(images) == 1 else 'images'}, {facts.hexdigest()[:12]}"
 
 
 def gather_training_set(

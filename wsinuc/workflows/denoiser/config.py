@@ -12,6 +12,7 @@ from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
+from wsinuc.workflows.training.limits import check_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_model(self.unet, self.mpp)
         if self.patch < 1 or self.patch % self.unet.stride:
             raise ConfigError(f"patches must be a multiple of {self.unet.stride} px for this network, got {self.patch}")
         if self.batch < 1 or self.batch % self.fit.accumulate:

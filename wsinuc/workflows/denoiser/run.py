@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsinuc.datasets.sampling.patches import PatchSource
+from wsinuc.datasets.sampling.patches import PatchSource, source_identity
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -106,6 +106,7 @@ def pretrain(
         Training(
             network=network,
             loss=_NoiseLoss(network, process, config, training, session),
+            data=source_identity(images, weights),
             checkpoint=checkpoint,
             inspections=_inspections(network, process, config, held_out, session.device, out),
             start_sha256=start.get("init", ""),

@@ -8,8 +8,6 @@ teacher or other sources are refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.sampling.patches import area
+from wsinuc.datasets.sampling.patches import area, source_identity
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError, DataError
 from wsinuc.exports.atomic import replacing
@@ -59,12 +57,6 @@ class TeacherPatches:
         """Pixels and scores of a patch, mapped from its file: ``(3 + channels, side, side)``, RGB first."""
         pixels: NDArray[np.uint8] = np.load(_path(self.folder, index), mmap_mode="r", allow_pickle=False)
         return pixels
-
-
-def source_identity(images: Sequence[Pixels], weights: Sequence[float] | None) -> str:
-    """Names the sources by the sizes of their images and how often each is drawn."""
-    facts = [[list(image.shape) for image in images], None if weights is None else [float(w) for w in weights]]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def scales_of(teachers: Sequence[Teacher], config: DistillConfig) -> Scales:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Prefetcher
+from wsinuc.datasets.sampling.patches import Prefetcher, source_identity
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import OutputError
 from wsinuc.models.checkpoints.checkpoint import save_checkpoint
@@ -39,7 +39,7 @@ from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.distill.agreement import Agreement, measure_agreement
 from wsinuc.workflows.distill.config import DistillConfig
-from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of
 from wsinuc.workflows.distill.student import begin_with, describe_student
 from wsinuc.workflows.distill.teacher import Scales, Teacher
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss

@@ -9,6 +9,7 @@ from torch import nn
 
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.networks.by_name import check_shape
 from wsinuc.models.networks.supervised_unet import folded
 from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiling import MAPS
@@ -29,6 +30,7 @@ def describe_student(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
         "smooth": True,
         "fold": config.fold,
     }
+    check_shape("unet", shape)
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
     watershed = replace(taught.config.watershed, mpp=mpp)
     finest = min(described.mpp_range[0], taught.mpp_range[0])

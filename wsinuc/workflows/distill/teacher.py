@@ -26,7 +26,7 @@ from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.pipeline.block import mirrored
 from wsinuc.pipeline.calibrate import COUNT, SIDE
-from wsinuc.segmenters import load_segmenter, model_path
+from wsinuc.segmenters import check_outlines_itself, load_segmenter, model_path
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.urls import PathLike
 
@@ -35,7 +35,7 @@ GRID = 64
 
 
 class Teaching(Segmenter, Protocol):
-    """What is asked of a segmenter beyond what the pipeline asks; every one that `load_segmenter` gives has it."""
+    """What is asked of a segmenter beyond what the pipeline asks; every one that gives scores of pixels has it."""
 
     config: Any
     """With ``watershed`` and ``separation``."""
@@ -83,12 +83,14 @@ def load_teacher(model: PathLike, *, device: str = "auto") -> Teacher:
     Raises
     ------
     CheckpointError
-        There is no such model, or its file is no segmenter.
+        There is no such model, its file is no segmenter, or it gives classes to whole nuclei, where a student
+        learns scores of pixels.
     DeviceError
         There is no such device here.
     """
-    segmenter = cast(Teaching, load_segmenter(model, device=device))
     checkpoint = load_checkpoint(model_path(model), "segmenter")
+    check_outlines_itself(checkpoint, model)
+    segmenter = cast(Teaching, load_segmenter(model, device=device))
     return Teacher(
         segmenter=segmenter, name=Path(model).name, sha256=checkpoint.sha256, provenance=checkpoint.provenance
     )

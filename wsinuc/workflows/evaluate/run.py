@@ -291,7 +291,8 @@ def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch
         raise DataError(f"{image.name}: its data set marks nuclei with points, but this image has none to read")
     prediction = _translated(predicted, match)
     counts = score_points(
-        Points.of(image.points, image.point_classes if match.names else None),
+        # Annotated points count from the centre of the first pixel, centroids from its corner.
+        Points.of(image.points + 0.5, image.point_classes if match.names else None),
         Points.of_labels(prediction.labels, prediction.classes if match.names else None),
         len(match.names),
         radius=scoring.radius(image.mpp) or 0.0,

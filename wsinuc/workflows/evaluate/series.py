@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ FIGURES = ("f_detection", "bpq_pannuke", "mpq_pannuke")
 
 
 def parse_series(text: str, what: str, example: str) -> tuple[float, ...]:
-    """Different numbers with commas between them; raises ConfigError.
+    """Different numbers above 0 with commas between them; raises ConfigError.
 
     Examples
     --------
@@ -28,8 +29,8 @@ def parse_series(text: str, what: str, example: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if not values or len(set(values)) < len(values):
-        raise ConfigError(f"{what} are different numbers, such as {example}; got {text!r}")
+    if not values or len(set(values)) < len(values) or not all(0 < value < math.inf for value in values):
+        raise ConfigError(f"{what} are different numbers above 0, such as {example}; got {text!r}")
     return values
 
 

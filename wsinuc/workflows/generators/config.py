@@ -16,6 +16,7 @@ from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
 from wsinuc.synthesis.structures import SMALLEST_PX
+from wsinuc.workflows.training.limits import check_model
 
 CHANNELS = 3
 """Of an image, and of a structure."""
@@ -65,6 +66,7 @@ class GeneratorConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_model(self.network, self.mpp)
         if self.patch < 1 or self.patch % self.network.stride:
             raise ConfigError(
                 f"patches must be a multiple of {self.network.stride} px for this network, got {self.patch}"
@@ -73,8 +75,8 @@ class GeneratorConfig:
             raise ConfigError(f"a batch of {self.batch} patches cannot be shared out to {self.fit.accumulate} passes")
         if self.betas not in SCHEDULES:
             raise ConfigError(f"no noise schedule is called {self.betas!r}; there are: {', '.join(SCHEDULES)}")
-        if self.mpp <= 0 or self.timestep_power <= 0:
-            raise ConfigError(f"mpp and timestep_power must be positive, got {self.mpp} and {self.timestep_power}")
+        if self.timestep_power <= 0:
+            raise ConfigError(f"timestep_power must be positive, got {self.timestep_power}")
         if not 0 <= self.drop_rate < 1 or self.drop_from < 0:
             raise ConfigError(
                 f"drop_rate lies in [0, 1) and drop_from is a step, got {self.drop_rate}, {self.drop_from}"

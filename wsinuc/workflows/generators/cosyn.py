@@ -31,7 +31,7 @@ from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.synthesis.point_process import PointProcess
-from wsinuc.workflows.data.training_set import check_annotation, check_whole
+from wsinuc.workflows.data.training_set import check_annotation, check_whole, identity_of
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.workflows.generators.cosyn_report import JointGenerator, sample_page
@@ -124,6 +124,7 @@ def train_cosyn(
     training = Training(
         network=model.network,
         loss=JointStepLoss(model, examples, config, session),
+        data=identity_of(images, weights),
         held_out=_held_out_loss(model, [images[i] for i in held_out], classes, config, session),
         checkpoint=checkpoint,
         inspections=[sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)],

@@ -12,6 +12,7 @@ from wsinuc.models.diffusion.joint import JointWeights
 from wsinuc.models.networks.cosyn_unet import CoSynConfig
 from wsinuc.models.training.config import named_preset
 from wsinuc.models.training.loop import FitConfig, training_identity
+from wsinuc.workflows.training.limits import check_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class CoSynTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_model(self.network, self.mpp)
         if self.patch < 1 or self.patch % self.network.stride:
             raise ConfigError(
                 f"patches must be a multiple of {self.network.stride} px for this network, got {self.patch}"

@@ -35,7 +35,7 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
 from wsinuc.own_files import check_place
-from wsinuc.workflows.data.training_set import NUCLEUS, check_whole, count_nuclei
+from wsinuc.workflows.data.training_set import NUCLEUS, check_whole, count_nuclei, identity_of
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, example
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
@@ -91,6 +91,7 @@ def train_generator(
         The loss is no number any more.
     """
     learned, held_out = set_apart(images, config.held_out, config.seed)
+    data = identity_of(images)
     measured = [images[i] for i in held_out]
     images = [images[i] for i in learned]
     _check(kind, images, out, config)
@@ -116,6 +117,7 @@ def train_generator(
     training = Training(
         network=network,
         loss=ExampleLoss(network, process, config, images, session),
+        data=data,
         held_out=apart,
         checkpoint=checkpoint,
         inspections=[_sampling(network, process, config, images, levels, out)],

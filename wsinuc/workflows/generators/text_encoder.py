@@ -28,7 +28,7 @@ from wsinuc.models.devices import on_device
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
-from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.data.training_set import check_annotation, identity_of
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, check_tissue
 from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 from wsinuc.workflows.generators.text_config import TextTrainConfig
@@ -154,6 +154,7 @@ def train_text_encoder(
     training = Training(
         network=network,
         loss=PairLoss(network, examples, encoder, config, session),
+        data=identity_of(images),
         held_out=apart,
         checkpoint=checkpoint,
         curve="contrastive loss",

@@ -10,6 +10,7 @@ from operator import add
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.datasets.class_names import check_name
 from wsinuc.errors import DataError
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.nuclei.class_features import FeatureColumns, Moments, common_columns
@@ -151,7 +152,7 @@ def _counts(labels: Labels, searched: Sequence[Searched]) -> LabelCounts:
     matched = set().union(*(each.matched for each in searched))
     # Of a MultiPoint each point is a label; they are looked up in one result alone.
     missed_points = sum(each.missed_points for each in searched)
-    missed = [mark for mark in labels.single if mark not in matched]
+    missed = [mark for mark in labels.single if labels.last(mark) not in matched]
     outside = len(set().union(*(each.outside for each in searched)).intersection(missed))
     outside += sum(each.outside_points for each in searched)
     distances = [distance for each in searched for distance in each.distances_um]
@@ -202,6 +203,8 @@ def _check_classes(names: tuple[str, ...], classes: NDArray[np.intp], counts: La
     if len(names) < 2:
         raise DataError(f"a classifier needs two classes to tell apart, the labels name {', '.join(names) or 'none'}")
     check_class_names(names)
+    for name in names:
+        check_name(name, "the labels")
     if len(names) > MOST_CLASSES or 2 * len(names) > len(classes):
         raise DataError(
             f"{len(names)} classes for {len(classes):,} labelled nuclei: expected at most {MOST_CLASSES} classes with "

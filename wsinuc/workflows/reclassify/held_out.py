@@ -15,6 +15,8 @@ from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.workflows.classify.cross_validate import ClassScores, assign_folds
 from wsinuc.workflows.reclassify.gather import LabelledNuclei
 
+TRIES = 20
+"""Ways of parting groups into folds that are tried, until every class lies in two of them."""
 REGIONS = 3
 """Regions of a slide for each fold."""
 MOST_SHUFFLED = 2000
@@ -64,14 +66,32 @@ def held_out_scores(
 def _folds(labelled: LabelledNuclei, folds: int, seed: int) -> tuple[str, NDArray[np.intp]]:
     """What is held out together, and the fold of each nucleus."""
     for apart, groups in (("slides", labelled.slides), ("regions", _regions(labelled, folds, seed))):
-        # A class that lies in one group alone is unknown to the classifier that is asked for it.
-        if _is_spread(labelled, groups):
-            return apart, assign_folds(groups, folds, seed)
+        if not _is_spread(labelled, groups):
+            continue
+        fold = _spread_folds(labelled, groups, folds, seed)
+        if fold is not None:
+            return apart, fold
     return "nuclei", _stratified(labelled.classes, folds, seed)
 
 
+def _spread_folds(labelled: LabelledNuclei, groups: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.intp] | None:
+    """The fold of each nucleus, groups whole and every class in two folds; None where no try comes to that.
+
+    A class that lies in one fold alone is unknown to the classifier that is asked for it.
+    """
+    # Folds of about one size first.
+    fold = assign_folds(groups, folds, seed)
+    numbers, group = np.unique(groups, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    for _ in range(TRIES):
+        if _is_spread(labelled, fold):
+            return fold
+        fold = (rng.permutation(len(numbers)) % folds)[group]
+    return None
+
+
 def _is_spread(labelled: LabelledNuclei, groups: NDArray[np.intp]) -> bool:
-    """Whether every class has labels in two groups."""
+    """Whether every class has labels in two groups, or folds."""
     kinds = range(len(labelled.names))
     return all(len(np.unique(groups[labelled.classes == kind])) > 1 for kind in kinds)
 

@@ -69,6 +69,11 @@ class Labels:
             origins=tuple(table.origin_xy for table in tables),
         )
 
+    def last(self, mark: int) -> int:
+        """The label that decides where one UUID stands several times; else the label itself."""
+        uuid = self.marks[mark].uuid
+        return mark if uuid is None else self.uuids[uuid]
+
     @property
     def single(self) -> list[int]:
         """Labels that are no points."""

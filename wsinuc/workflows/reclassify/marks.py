@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +82,14 @@ def read_marks(path: PathLike) -> MarkFile:
     path = to_path(path)
     if is_geojson(path):
         file = _from_geojson(path)
+        what, remedy = "objects", "set the class of detections or points in QuPath, and export them as GeoJSON"
     else:
         file = _from_table(path)
+        what, remedy = "rows", "fill the column class"
     if not file.marks:
         raise DataError(
-            f"{path}: no nucleus with a class in it ({file.nameless:,} objects without a class, {file.starred:,} with "
-            "one that ends with *): set the class of detections or points in QuPath, and export them as GeoJSON"
+            f"{path}: no nucleus with a class in it ({file.nameless:,} {what} without a class, {file.starred:,} with "
+            f"one that ends with *): {remedy}"
         )
     return file
 
@@ -175,7 +178,7 @@ def _rows(lines: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
 def _row(path: Path, number: int, line: Sequence[str], place: dict[str, int | None], name: str) -> Mark:
     uuid = _cell(line, place["uuid"])
     if uuid:
-        return Mark(class_name=name, uuid=uuid)
+        return Mark(class_name=name, uuid=_plain(uuid))
     try:
         xy = np.array([[float(_cell(line, place["x"])), float(_cell(line, place["y"]))]])
     except ValueError:
@@ -183,6 +186,14 @@ def _row(path: Path, number: int, line: Sequence[str], place: dict[str, int | No
     if not np.isfinite(xy).all():
         raise DataError(f"{path}, line {number}: expected a uuid, or numbers for x and y: {listed(line)}")
     return Mark(class_name=name, xy=xy)
+
+
+def _plain(uuid: str) -> str:
+    """A UUID as results write it: other programs write capitals, or braces around it."""
+    try:
+        return str(UUID(uuid))
+    except ValueError:
+        return uuid
 
 
 def _cell(line: Sequence[str], position: int | None) -> str:

@@ -22,6 +22,7 @@ RESULT = "result"
 
 def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
     """Raise OutputError where the new result of a table may not be written to ``out``."""
+    own_files.check_outside_results(out)
     require_parent(out)
     own_files.check_folder(out)
     if not out.exists():

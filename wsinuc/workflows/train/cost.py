@@ -15,7 +15,7 @@ from wsinuc.models.features.extractor import FeatureExtractor
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
-from wsinuc.workflows.train.ddpm import DdpmTrainConfig, ensemble_shape, load_extractor
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, describe_segmenter, ensemble_shape, load_extractor
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.networks import describe_network, starting_point
 from wsinuc.workflows.train.pixel_table import SamplingConfig
@@ -53,6 +53,7 @@ def ddpm_cost(
     checkpoint = load_denoiser_checkpoint(denoiser)
     extractor = load_extractor(checkpoint, config.features, torch.device("cpu"))
     shape = ensemble_shape(config, extractor, classes)
+    describe_segmenter(checkpoint, extractor, shape, config, classes)
     mpp = float(checkpoint.config["mpp"])
     pixels = _pixels(images, mpp) * config.sampling.visits
     flops_per_px = feature_flops(extractor)

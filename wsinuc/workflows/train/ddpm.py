@@ -11,7 +11,7 @@ are few, models that have not seen each of them say how good it is (`cross_valid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
+from wsinuc.models.checkpoints.header import check_readable
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import on_device, prepare_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
@@ -40,7 +42,7 @@ from wsinuc.workflows.train.held_out_window import with_settings
 from wsinuc.workflows.train.threshold import fit_threshold
 from wsinuc.workflows.training.run import origin_of
 
-__all__ = ["DdpmTrainConfig", "ensemble_shape", "load_extractor", "train_ddpm"]
+__all__ = ["DdpmTrainConfig", "describe_segmenter", "ensemble_shape", "load_extractor", "train_ddpm"]
 
 
 def train_ddpm(
@@ -90,14 +92,15 @@ def train_ddpm(
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)
     shape = ensemble_shape(config, extractor, classes)
+    described = describe_segmenter(checkpoint, extractor, shape, config, classes)
 
     def segmenter_of(ensemble: PixelClassifierEnsemble) -> DdpmSegmenter:
-        described = _described(checkpoint, extractor, shape, config, classes)
         return DdpmSegmenter(described, extractor.unet, ensemble, device=where)
 
     measured = None
     if config.tuning is not None:
-        ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, on_event)
+        start = {"init": checkpoint.sha256, "features": asdict(config.features)}
+        ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, start, on_event)
     else:
         frozen = FrozenFeatures.collect(images, extractor, mpp, config.pixels, folder=out.parent, on_event=on_event)
         folds = chosen_folds(config, images, mpp)
@@ -119,15 +122,24 @@ def train_ddpm(
     return measured
 
 
-def _described(
+def describe_segmenter(
     checkpoint: Checkpoint,
     extractor: FeatureExtractor,
     shape: EnsembleConfig,
     config: DdpmTrainConfig,
     classes: tuple[NucleusClass, ...],
 ) -> DdpmConfig:
-    """What the checkpoint's header will say, but for the settings that are fitted afterwards."""
-    return DdpmConfig(
+    """What the checkpoint's header will say, but for the settings that are fitted afterwards.
+
+    Raises
+    ------
+    ConfigError
+        A setting is out of the range that a header may have.
+    DataError
+        The name of a class is one with which `segment` could not write its results.
+    """
+    check_class_names(each.name for each in classes)
+    described = DdpmConfig(
         unet=extractor.unet.config,
         betas=checkpoint.config.get("betas", "linear"),
         features=config.features,
@@ -138,6 +150,8 @@ def _described(
         vote=config.vote,
         views=config.views,
     )
+    check_readable(described)
+    return described
 
 
 def _with_fitted_settings(
@@ -193,6 +207,7 @@ def _tune(
     tuning: FinetuneConfig,
     out: Path,
     weights: Sequence[float] | None,
+    start: dict[str, Any],
     on_event: Callable[[str], None],
 ) -> PixelClassifierEnsemble:
     """Fine-tune the denoiser with one classifier, then with the whole ensemble."""
@@ -204,7 +219,18 @@ def _tune(
             on_event(progress.line("fine-tuning", schedule.steps))
 
         state = out.with_suffix(suffix)
-        finetune(images, extractor, head, mpp, tuning, schedule, state=state, weights=weights, on_progress=report)
+        finetune(
+            images,
+            extractor,
+            head,
+            mpp,
+            tuning,
+            schedule,
+            state=state,
+            weights=weights,
+            start=start,
+            on_progress=report,
+        )
 
     torch.manual_seed(tuning.seed)
     single = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)

@@ -11,9 +11,10 @@ of the images they were tuned on than of others.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,10 @@ from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import FitConfig, Progress, fit
+from wsinuc.models.training.config import check_one_pass
+from wsinuc.models.training.loop import FitConfig, Progress, fit, training_identity
+from wsinuc.models.training.state import DATA
+from wsinuc.workflows.data.training_set import identity_of
 from wsinuc.workflows.train.network_loss import make_targets
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, soft_loss
 
@@ -58,6 +62,10 @@ class FinetuneConfig:
     contact_weight: float = 0.0
     """How much more pixels between near nuclei count; see `wsinuc.separation.targets.contact_weights`."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_one_pass(self.fit)
+        check_one_pass(self.ensemble_fit)
 
     @classmethod
     def of_steps(cls, steps: int, *, seed: int = 0) -> FinetuneConfig:
@@ -107,14 +115,24 @@ def finetune(
     state: Path,
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
+    start: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
     """Train the extractor's denoiser and ``head`` together, in place, in fp32 weights.
 
     A head of one member learns from every crop, of several from a random share each; so with what is ``taught``.
 
+    Parameters
+    ----------
+    state
+        File of the training state; where it is there, the training goes on from it.
+    start
+        What names the first weights, JSON types; a training that goes on must have the same.
+
     Raises
     ------
+    CheckpointError
+        ``state`` is of another training.
     DataError
         The data set is empty.
     """
@@ -134,7 +152,12 @@ def finetune(
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     loss = _TuningLoss(extractor, head, source, config, taught)
-    average = fit(model, loss, schedule, state=state, on_progress=on_progress)
+    settings = training_identity(replace(config, fit=schedule), apart=("ensemble_fit",)) | {
+        DATA: identity_of(source.images, source.weights),
+        "head": asdict(head.config),
+        **(start or {}),
+    }
+    average = fit(model, loss, schedule, state=state, settings=settings, on_progress=on_progress)
     model.load_state_dict(average)
     extractor.unet.eval().requires_grad_(False)
     head.eval().requires_grad_(False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ def fit_keeping_best(
     measure: Callable[[Weights], float],
     on_best: Callable[[Best], None],
     known: float = float("-inf"),
+    settings: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -47,13 +49,16 @@ def fit_keeping_best(
         Score of averaged weights; higher is better.
     known
         Score that is to be beaten, of the part before an interruption.
+    settings
+        What a training that goes on must share with its beginning, JSON types.
     """
     done = 0
 
-    def counted(step: int) -> Tensor:
+    def counted(part: int) -> Tensor:
         nonlocal done
-        done = step + 1
-        return loss(step)
+        # A step may be computed in several passes, which are numbered on and on.
+        done = part // config.accumulate + 1
+        return loss(part)
 
     while True:
         begun = done
@@ -63,6 +68,7 @@ def fit_keeping_best(
             counted,
             config,
             state=state,
+            settings=settings,
             on_progress=on_progress,
             should_stop=lambda: should_stop() or done % every == 0,
         )

@@ -10,8 +10,9 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.networks.by_name import NETWORKS, UNETS
 from wsinuc.models.networks.hovernet import LOST, STRIDE
 from wsinuc.models.networks.unet import UNetConfig
-from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.training.config import FitConfig, part_size
 from wsinuc.models.training.losses import SIMILARITY_FORMS
+from wsinuc.models.training.processes import ALONE
 from wsinuc.segmenters.tiling import check_separation
 
 
@@ -77,6 +78,7 @@ class NetworkTrainConfig:
             check_crop(self.crop, STRIDE, rim=LOST)
         if self.batch < 1:
             raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
+        part_size(self.batch, self.fit, ALONE)
         if self.validate_every < 1:
             raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 

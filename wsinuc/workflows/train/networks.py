@@ -20,21 +20,24 @@ from torch import Tensor
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import on_device, pick_dtype, prepare_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
-from wsinuc.models.networks.by_name import UNETS, build_network
+from wsinuc.models.networks.by_name import UNETS, build_network, check_shape
 from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Progress, fit
+from wsinuc.models.training.loop import Progress, fit, part_size, training_identity
+from wsinuc.models.training.processes import ALONE
+from wsinuc.models.training.state import DATA
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
-from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation, count_nuclei
+from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation, count_nuclei, identity_of
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
@@ -123,6 +126,7 @@ def train_network(
         config=config,
         out=out,
         origin=_origin(config, images, start) | (provenance or {}),
+        identity=_identity(source, classes, config, start, validation),
         device=where,
         on_event=on_event,
         should_stop=should_stop,
@@ -146,6 +150,8 @@ class _NetworkTraining:
     config: NetworkTrainConfig
     out: Path
     origin: dict[str, Any]
+    identity: dict[str, Any]
+    """What a training that goes on must share with its beginning."""
     device: torch.device
     on_event: Callable[[str], None]
     should_stop: Callable[[], bool]
@@ -162,6 +168,7 @@ class _NetworkTraining:
             self.loss,
             self.config.fit,
             state=self.state,
+            settings=self.identity,
             on_progress=self._report,
             should_stop=self.should_stop,
         )
@@ -187,6 +194,7 @@ class _NetworkTraining:
             measure=lambda weights: mean_aji(self._finished(weights), weights, validation, self.device),
             on_best=keep,
             known=_known_score(self.out, self.state),
+            settings=self.identity,
             on_progress=self._report,
             should_stop=self.should_stop,
         )
@@ -254,7 +262,16 @@ def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpo
 def describe_network(
     config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
 ) -> NetworkConfig:
-    """What the checkpoint's header will say of the network."""
+    """What the checkpoint's header will say of the network.
+
+    Raises
+    ------
+    ConfigError
+        The network is too large or too small to be one.
+    DataError
+        The name of a class is one with which `segment` could not write its results.
+    """
+    check_class_names(each.name for each in classes)
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
     mpp = config.resolution
     if config.method == "finetune":
@@ -268,6 +285,7 @@ def describe_network(
         shape |= {"base": config.base, "levels": config.levels}
     else:
         shape |= {"width": config.width}
+    check_shape(config.method, shape)
     return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
 
 
@@ -286,10 +304,11 @@ def _take_over(network: DenseNetwork, start: Checkpoint) -> None:
 def _batch_loss(
     network: DenseNetwork, source: CropSource, config: NetworkTrainConfig, device: torch.device
 ) -> Callable[[int], Tensor]:
-    """The loss of step k."""
+    """The loss of part k of the training, which is step k where a step is one pass."""
+    size = part_size(config.batch, config.fit, ALONE)
 
-    def loss(step: int) -> Tensor:
-        crops = source.batch(step, config.batch)
+    def loss(part: int) -> Tensor:
+        crops = source.batch(part, size)
         pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
         raw = network(to_network(pixels))
         wanted = make_targets(crops, config.way, network.lost).to(device)
@@ -298,6 +317,23 @@ def _batch_loss(
             return LOSSES[config.method](raw.float(), wanted, config)
 
     return loss
+
+
+def _identity(
+    source: CropSource,
+    classes: tuple[NucleusClass, ...],
+    config: NetworkTrainConfig,
+    start: Checkpoint | None,
+    validation: Sequence[LabelledImage],
+) -> dict[str, Any]:
+    """What a training that goes on must share with its beginning."""
+    return training_identity(config, apart=("validate_every",)) | {
+        DATA: identity_of(source.images, source.weights),
+        "classes": [each.name for each in classes],
+        "init": start.sha256 if start else None,
+        # The score of the best weights so far is that of these images.
+        "validation": identity_of(validation) if validation else None,
+    }
 
 
 def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:

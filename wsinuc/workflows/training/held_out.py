@@ -33,13 +33,22 @@ def drawn_apart(count: int, share: float, seed: int) -> list[int]:
 def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Which images to learn from, and which are held out: about ``share`` of them; windows of one image stay together.
 
+    Windows may overlap, and those of one image are alike in any case.
+
     With share 0, or a single image, all images are both: what is held out then are other patches of them.
     """
     # Sorted, so that the choice does not depend on the order of the images.
-    names = sorted({image.name for image in images})
-    apart = {names[i] for i in drawn_apart(len(names), share, seed)}
-    learned = [i for i, image in enumerate(images) if image.name not in apart]
-    return learned, [i for i, image in enumerate(images) if image.name in apart] or learned
+    names = [_whole_name(image) for image in images]
+    distinct = sorted(set(names))
+    apart = {distinct[i] for i in drawn_apart(len(distinct), share, seed)}
+    learned = [i for i, name in enumerate(names) if name not in apart]
+    return learned, [i for i, name in enumerate(names) if name in apart] or learned
+
+
+def _whole_name(image: LabelledImage) -> str:
+    """Name of the image that a window was cut from, with what stands before it to tell data sets apart."""
+    folder, slash, name = image.name.rpartition("/")
+    return folder + slash + image.attributes.get("name", name)
 
 
 def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:

@@ -19,6 +19,7 @@ import wsinuc
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.training.loop import Inspection, fit
+from wsinuc.models.training.state import DATA
 from wsinuc.workflows.training.files import draw_training
 from wsinuc.workflows.training.held_out import held_out_loss
 from wsinuc.workflows.training.session import UNATTENDED, Session, TrainingSettings
@@ -42,6 +43,8 @@ class Training:
     held_out: StepLoss[Any] | None = None
     """The loss of what is not learned from, to be measured as the training goes; None measures none."""
     inspections: Sequence[Inspection] = ()
+    data: str = ""
+    """Names what is learned from; a training that is continued must have the same."""
     start_sha256: str = ""
     """Of the file that the first weights come from; a training that is continued must have the same."""
     on_best: Callable[[dict[str, Tensor], float], None] | None = None
@@ -67,6 +70,7 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
     TrainingError
         The loss is no number any more.
     """
+    data = {DATA: training.data} if training.data else {}
     with ExitStack() as stack:
         stack.enter_context(training.loss)
         inspections = list(training.inspections)
@@ -80,7 +84,7 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
             on_progress=session.on_progress,
             should_stop=session.should_stop,
             images=config.batch,
-            settings=config.identity() | {"init": training.start_sha256},
+            settings=config.identity() | {"init": training.start_sha256, **data},
             inspections=inspections,
             on_best=training.on_best,
             processes=session.processes,

@@ -14,6 +14,7 @@ from wsinuc_cli.commands.evaluate.series import COLUMNS, evaluate_at_resolutions
 from wsinuc_cli.help.sections import SectionedCommand
 from wsinuc_cli.options.common import DEFAULTS, device_option, min_area_option
 from wsinuc_cli.options.images import condition_options
+from wsinuc_cli.options.overlay import given_options
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ SEMANTIC_BY_CLASS = {
     help="How many of the worst images the page worst.png shows.",
 )
 @device_option
-def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
+@click.pass_context
+def evaluate(context: click.Context, /, data: str | None, output: Path | None, **options: Any) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
     DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
@@ -158,6 +160,8 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
     thresholds = _thresholds(options)
     if pred is not None and (thresholds or options["min_area_um2"] is not None):
         raise click.UsageError("--threshold and --min-area are for a model, and --pred has separated nuclei")
+    if pred is not None:
+        _check_unused(given_options(context), folders=truth is not None)
     scoring = task.Scoring(
         classes=options["classes"],
         rule=options["matching"],
@@ -188,6 +192,16 @@ def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
         evaluate_at_thresholds(dataset, segmenter, thresholds, files)
         return
     _show(task.evaluate(dataset, predict, **files), output)
+
+
+def _check_unused(given: Mapping[str, Any], *, folders: bool) -> None:
+    """Raise UsageError for options that have no say in label images, or in two folders of them."""
+    unused = {"model": "--model"}
+    if folders:
+        unused |= {"wanted": "--where", "unwanted": "--where-not", "regions": "--regions"}
+    for name, flag in unused.items():
+        if name in given:
+            raise click.UsageError(f"{flag} has no say in label images: leave it out, or --pred")
 
 
 def _open_dataset(source: str, options: Mapping[str, Any]) -> Dataset:
