@@ -27,6 +27,7 @@ from wsinuc.exports.formats.csv import _class_names, _plain_tables
 from wsinuc.exports.formats.registry import FORMATS, Format, parse_formats
 from wsinuc.exports.qupath import geojson
 from wsinuc.store import iter_nuclei, iter_tables, provenance
+from wsinuc.store.conditions import Conditions
 from wsinuc.workflows.segment.run import segment_slide
 
 OLD = Path(__file__).parents[1] / "results" / "result-0.2.0.zip"
@@ -99,7 +100,7 @@ def test_so_does_the_one_that_a_nucleus_had_before_it_was_classified(monkeypatch
     classes = pa.array(["=1+1", "a"]).dictionary_encode()
     table = pa.table({"id": [1, 2], "class": classes, "original_class": classes})
     monkeypatch.setattr("wsinuc.exports.formats.csv.iter_tables", lambda result: iter([table]))
-    (plain,) = _plain_tables(Path())
+    (plain,) = _plain_tables(Path(), Conditions())
     assert plain.to_pydict() == {"id": [1, 2], "class": ["'=1+1", "a"], "original_class": ["'=1+1", "a"]}
 
 

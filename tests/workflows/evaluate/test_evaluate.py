@@ -211,7 +211,7 @@ def test_command_measures_thresholds(dataset, monkeypatch):
     ("options", "says"),
     [
         (["--threshold", "0.5,1.5"], "at most 1, got 1.5"),
-        (["--threshold", "half"], "thresholds are different numbers, such as 0.3"),
+        (["--threshold", "half"], "thresholds are different numbers above 0, such as 0.3"),
         (["--threshold", "0.5,0.6", "--at-mpp", "0.5"], "give one threshold"),
         (["--threshold", "0.5", "--pred", "."], "are for a model"),
         (["--min-area", "-1"], "got -1"),
