@@ -130,6 +130,12 @@ def test_arguments_of_another_method_are_refused(real: Path, tmp_path: Path) -> 
     assert not out.exists()
 
 
+def test_a_model_that_cannot_be_adapted_is_refused_for_that(real: Path, tmp_path: Path) -> None:
+    """Not for the classes of the windows, which would not help."""
+    with pytest.raises(ConfigError, match="its outlines are another model's, which is the one to adapt"):
+        wsinuc.adapt("breast", real, tmp_path / "breast.safetensors")
+
+
 def test_a_generator_says_itself_what_it_makes(generators: dict[str, Path], real: Path, tmp_path: Path) -> None:
     events: list[object] = []
     made = wsinuc.synthesize(
