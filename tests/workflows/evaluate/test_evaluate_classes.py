@@ -210,6 +210,22 @@ def test_a_point_on_the_pixel_of_a_nucleus_has_no_distance_to_it(tmp_path):
     assert [image.detection.f_detection for image in evaluation.images] == [1.0, 1.0]
 
 
+def test_points_with_x_and_y_exchanged_are_noted(tmp_path):
+    """Scores of such points are merely low, which looks like a bad model."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "points").mkdir()
+    labels = np.zeros((40, 40), np.int32)
+    labels[:10, 20:30] = 1
+    rows = "".join(f"{y},{x},\n" for y, x in np.argwhere(labels))
+    Image.new("RGB", (40, 40), "white").save(tmp_path / "images" / "a.png")
+    (tmp_path / "points" / "a.csv").write_text("x,y,class\n" + rows)
+    evaluation = evaluate(open_dataset(tmp_path, mpp=0.25), lambda image: labels)
+    assert [note for note in evaluation.notes if "x and y" in note] == [
+        "0 % of the points lie in a nucleus, and 100 % would if x and y were exchanged: the columns are probably the "
+        "wrong way round; x counts columns from the left, y rows from the top"
+    ]
+
+
 def test_an_image_without_its_points_is_named(tmp_path, monkeypatch):
     read = Marked.read
 

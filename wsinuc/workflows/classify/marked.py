@@ -20,6 +20,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
+from wsinuc.metrics.axes import PointsInside
 from wsinuc.metrics.detection import MATCH_RADIUS_UM
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
@@ -31,11 +32,6 @@ from wsinuc.segmenters.typed import COLOURS, TypedSegmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
-
-SWAPPED = 0.25
-"""By how much the share of points in nuclei must grow when x and y are exchanged before that is called a mistake."""
-FEWEST = 50
-"""Points without which nothing is said of x and y."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,34 +144,10 @@ def mark(
 
 
 def check_axes(marked: Sequence[MarkedImage]) -> None:
-    """Raise DataError where points fit nuclei far better with x and y exchanged.
-
-    Some sets are published with rows before columns, and others say x where they mean rows: nothing else shows it,
-    since a classifier learns from any points, only badly.
-    """
-    given = _share_inside(marked, exchanged=False)
-    exchanged = _share_inside(marked, exchanged=True)
-    if exchanged - given > SWAPPED:
-        raise DataError(
-            f"{100 * given:.0f} % of the points lie in a nucleus, and {100 * exchanged:.0f} % would if x and y were "
-            "exchanged: the columns are probably the wrong way round; x counts columns from the left, y rows from the "
-            "top"
-        )
-
-
-def _share_inside(marked: Sequence[MarkedImage], *, exchanged: bool) -> float:
-    """Share of all points that lie in a nucleus; 0 where there are too few to tell."""
-    points = 0
-    inside = 0
-    for image in marked:
-        places = image.points[:, ::-1] if exchanged else image.points
-        labels = image.segmented.labels
-        pixels = np.clip(np.floor(places).astype(int), 0, np.array(labels.shape) - 1)
-        points += len(pixels)
-        inside += int((labels[pixels[:, 0], pixels[:, 1]] > 0).sum())
-    if points < FEWEST:
-        return 0.0
-    return inside / points
+    """Raise DataError where points fit nuclei far better with x and y exchanged."""
+    inside = sum((PointsInside.of(each.points, each.segmented.labels) for each in marked), PointsInside())
+    if inside.doubt is not None:
+        raise DataError(inside.doubt)
 
 
 def _marked(image: LabelledImage, segmented: Segmented) -> MarkedImage:

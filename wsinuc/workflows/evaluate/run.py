@@ -21,6 +21,7 @@ from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.files import matching
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.metrics.axes import PointsInside
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
 from wsinuc.pipeline.image import paint_level0
 from wsinuc.segmenters.base import Segmenter
@@ -181,6 +182,7 @@ def evaluate(
     scored = []
     annotated: dict[str, tuple[str, ...]] = {}
     predictions = []
+    inside = PointsInside()
     for annotated_image in dataset:
         image = counted_image(annotated_image)
         predicted = _as_prediction(predict(image), image)
@@ -190,11 +192,15 @@ def evaluate(
         score = _score_marked if marked else _score_outlined
         judged = replace(predicted, labels=counted(predicted.labels, image.ignore))
         scored.append(score(image, judged, match, scoring))
+        if image.points is not None:
+            inside += PointsInside.of(image.points + 0.5, judged.labels)
         if out is not None:
             files.write_prediction(out, image.name, predicted, predicted_classes)
         on_image(scored[-1])
     all_notes = [*notes, *(f"annotation: {line}" for line in dataset.layout.notes)]
     all_notes += _label_notes(annotated.values(), predictions, dataset.layout.annotated)
+    if inside.doubt is not None:
+        all_notes.append(inside.doubt)
     evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=all_notes)
     if out is not None:
         files.write_tables(evaluation, out)
