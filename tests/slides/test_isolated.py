@@ -276,7 +276,9 @@ class TestDeaths:
             slide._acquire().process._popen.send_signal(signal.SIGINT)
             assert slide.read(Box(0, 0, 5, 5)).shape == (5, 5, 3)
 
-    @pytest.mark.parametrize("name", ["abort-open", "abort-20", "loop-20", "memory-20"])
+    @pytest.mark.parametrize(
+        "name", ["abort-open", "abort-20", pytest.param("loop-20", marks=pytest.mark.slow), "memory-20"]
+    )
     def test_one_slide_costs_one_slide(self, hostile: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str):
         monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, device: OracleSegmenter())
         settings = config(block=192)

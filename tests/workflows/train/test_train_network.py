@@ -56,7 +56,9 @@ def field(seed: int, side: int = 128, *, classes: bool = False) -> LabelledImage
 
 
 @pytest.mark.parametrize(
-    "config", [PLAIN, GATED, pytest.param(TUNED, marks=pytest.mark.slow), HOVER], ids=lambda c: c.method
+    "config",
+    [PLAIN, GATED, pytest.param(TUNED, marks=pytest.mark.slow), pytest.param(HOVER, marks=pytest.mark.slow)],
+    ids=lambda c: c.method,
 )
 def test_a_trained_network_finds_the_discs(config: NetworkTrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"

@@ -56,7 +56,9 @@ def losses(out: Path) -> list[float]:
     return [line["validation"] for line in read_log(out.with_suffix(".jsonl")) if line["validation"] is not None]
 
 
-@pytest.mark.parametrize("config", [nudiff.STRUCTURES, nudiff.IMAGES], ids=["structures", "images"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(nudiff.STRUCTURES, marks=pytest.mark.slow), nudiff.IMAGES], ids=["structures", "images"]
+)
 def test_nudiff_measures_at_fixed_noise_and_learns_the_same(config: GeneratorConfig, tmp_path: Path) -> None:
     """Weights that stand still have one loss; measuring changes no weight, and a network that learns a lower loss."""
     plain = nudiff.trained(tmp_path / "plain.safetensors", config)
