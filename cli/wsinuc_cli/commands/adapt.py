@@ -68,19 +68,16 @@ def adapt(
     wsinuc adapt fast windows --mpp 0.25 --rest slides -o mine.safetensors
     wsinuc adapt accurate tnbc --mpp 0.25 --few 4 -o mine.safetensors
     """
-    from wsinuc.models.checkpoints.file_header import own_header
     from wsinuc.own_files import check_place
     from wsinuc.segmenters import model_path
-    from wsinuc.segmenters.outline import outline_model
     from wsinuc.workflows.adapt.config import AdaptConfig
     from wsinuc.workflows.adapt.gather import check_classes, gather_material
-    from wsinuc.workflows.adapt.networks import check_adaptable
+    from wsinuc.workflows.adapt.networks import adaptable_outline
     from wsinuc.workflows.adapt.run import adapt as run
 
     config = overlaid(AdaptConfig(), FIELDS, given_options(context))
     check_place(output)
-    check_adaptable(own_header(model_path(model)).config)
-    outline = outline_model(model)
+    outline = adaptable_outline(model)
     chosen = gather(data, options)
     check_classes([each.name for each in outline.classes], [each.name for each in chosen.classes], model)
     material = gather_material(

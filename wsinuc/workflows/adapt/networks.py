@@ -14,16 +14,20 @@ from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.file_header import own_header
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.checkpoints.weights import as_fp32
 from wsinuc.models.devices import on_device
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
-from wsinuc.segmenters import OF_WHOLE_NUCLEI, segmenter_from
+from wsinuc.segmenters import OF_WHOLE_NUCLEI, model_path, segmenter_from
+from wsinuc.segmenters.base import Tiled
 from wsinuc.segmenters.ddpm import DdpmSegmenter
 from wsinuc.segmenters.joint import METHOD, JointConfig, Member, joint_checkpoint, member_checkpoints, through_filter
 from wsinuc.segmenters.network import NetworkConfig
+from wsinuc.segmenters.outline import outline_model
 from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.urls import PathLike
 
 Weights = dict[str, Tensor]
 _CPU = torch.device("cpu")
@@ -71,6 +75,20 @@ def check_adaptable(config: Mapping[str, Any]) -> str:
     if method != METHOD:
         _check_method(method)
     return method
+
+
+def adaptable_outline(model: PathLike) -> Tiled:
+    """The outline of a shipped model or a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, or its file is no segmenter.
+    ConfigError
+        It is of a kind that cannot be adapted, which is said before anything else of it matters.
+    """
+    check_adaptable(own_header(model_path(model)).config)
+    return outline_model(model)
 
 
 def _check_method(method: str) -> None:

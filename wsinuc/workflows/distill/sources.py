@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,28 @@ def gather_labels(
         wanted, unwanted = choice.conditions(open_dataset(source, mpp=mpp, regions=regions))
         selection = ImageSelection(wanted=wanted, unwanted=unwanted, regions=regions)
         chosen = gather_training_set([source], mpp=mpp, selection=selection)
-        if len(classes) == 1:
-            images += [replace(image, classes=None) for image in chosen.images]
-        elif [c.name for c in chosen.classes] == [c.name for c in classes]:
-            images += chosen.images
-        else:
-            names, needed = (", ".join(c.name for c in group) for group in (chosen.classes, classes))
-            raise DataError(f"{Path(source).name} has the classes {names}, the teacher {needed}: they must be the same")
+        images += labels_for(classes, chosen.images, chosen.classes, Path(source).name)
         origin += chosen.origin
     return tuple(images), origin
+
+
+def labels_for(
+    taught: Sequence[NucleusClass], images: Iterable[LabelledImage], annotated: Sequence[NucleusClass], source: str
+) -> list[LabelledImage]:
+    """Images with the classes ``annotated``, for a teacher of the classes ``taught``: one class needs none of them.
+
+    Raises
+    ------
+    DataError
+        The teacher has several classes, and the annotation of ``source`` has others.
+    """
+    if len(taught) == 1:
+        return [replace(image, classes=None) for image in images]
+    names = [each.name for each in annotated]
+    needed = [each.name for each in taught]
+    if names != needed:
+        raise DataError(
+            f"{source} has the classes {', '.join(names) or 'none'}, the teacher {', '.join(needed)}: they must be "
+            "the same"
+        )
+    return list(images)

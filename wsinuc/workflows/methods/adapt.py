@@ -7,13 +7,10 @@ from typing import Any
 
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.grid import Box
-from wsinuc.models.checkpoints.file_header import own_header
-from wsinuc.segmenters import model_path
-from wsinuc.segmenters.outline import outline_model
 from wsinuc.urls import PathLike
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.gather import Material, check_classes, gather_material
-from wsinuc.workflows.adapt.networks import check_adaptable
+from wsinuc.workflows.adapt.networks import adaptable_outline
 from wsinuc.workflows.adapt.run import Outcome
 from wsinuc.workflows.adapt.run import adapt as run
 from wsinuc.workflows.adapt.windows import field_of
@@ -106,8 +103,7 @@ def adapt(
     """
     path = checkpoint_place(out)
     config = settings(config, AdaptConfig, "AdaptConfig")
-    outline = outline_model(model)
-    check_adaptable(own_header(model_path(model)).config)
+    outline = adaptable_outline(model)
     images = annotated_images(windows)
     if isinstance(images, Dataset):
         check_classes([each.name for each in outline.classes], [each.name for each in images.classes], str(model))

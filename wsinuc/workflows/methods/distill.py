@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.errors import ConfigError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.data.sources import Choice
@@ -16,7 +15,7 @@ from wsinuc.workflows.distill.agreement import Agreement
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import scales_of
 from wsinuc.workflows.distill.run import distill as run
-from wsinuc.workflows.distill.sources import gather_tissue
+from wsinuc.workflows.distill.sources import gather_tissue, labels_for
 from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
 from wsinuc.workflows.methods.inputs import (
     AnnotatedImages,
@@ -143,18 +142,8 @@ def _models(teacher: PathLike | Sequence[PathLike]) -> list[PathLike]:
     return list(teacher)
 
 
-def _of_classes(
-    images: Dataset | Sequence[LabelledImage], taught: tuple[NucleusClass, ...]
-) -> tuple[LabelledImage, ...]:
-    """Annotated images for a teacher of these classes: one of a single class learns from any annotation."""
-    if len(taught) == 1:
-        return tuple(replace(image, classes=None) for image in images)
+def _of_classes(images: Dataset | Sequence[LabelledImage], taught: tuple[NucleusClass, ...]) -> list[LabelledImage]:
+    """Annotated images for a teacher of these classes; images in memory name none, and are taken at their word."""
     if isinstance(images, Dataset):
-        names = [each.name for each in images.classes]
-        needed = [each.name for each in taught]
-        if names != needed:
-            raise DataError(
-                f"{images.path.name} has the classes {', '.join(names) or 'none'}, the teacher {', '.join(needed)}: "
-                "they must be the same"
-            )
-    return tuple(images)
+        return labels_for(taught, images, images.classes, images.path.name)
+    return labels_for(taught, images, taught, "the annotation")
