@@ -13,10 +13,9 @@ from typing import Any
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
-from wsinuc.workflows.evaluate import files as evaluation_files
 from wsinuc.workflows.evaluate.figures import Evaluation
-from wsinuc.workflows.evaluate.run import Predict, evaluate
-from wsinuc.workflows.evaluate.series import parse_series, series_rows, write_series
+from wsinuc.workflows.evaluate.run import Predict
+from wsinuc.workflows.evaluate.series import evaluate_series, parse_series, series_rows, write_series
 
 
 def parse_resolutions(text: str) -> tuple[float, ...]:
@@ -57,15 +56,8 @@ def evaluate_resolutions(
     DataError
         An image is coarser than one of the resolutions, before any work; else as `evaluate`.
     """
-    sets = {mpp: resampled(dataset, mpp) for mpp in resolutions}
-    if out is not None:
-        evaluation_files.make_output_folder(out, overwrite)
-    evaluations = {}
-    for mpp, images in sets.items():
-        if on_resolution:
-            on_resolution(mpp)
-        folder = out and out / f"mpp_{mpp:g}"
-        evaluations[mpp] = evaluate(images, predict, out=folder, overwrite=overwrite, **settings)
+    runs = {mpp: (resampled(dataset, mpp), predict) for mpp in resolutions}
+    evaluations = evaluate_series(runs, "mpp", out=out, overwrite=overwrite, on_value=on_resolution, **settings)
     if out is not None:
         write_series(resolution_rows(evaluations), out, "resolutions", {"compared_at": "the resampled resolution"})
     return evaluations

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing_text
 from wsinuc.workflows.evaluate import files
 from wsinuc.workflows.evaluate.figures import METRICS, Evaluation
+from wsinuc.workflows.evaluate.run import Predict, evaluate
 
 FIGURES = ("f_detection", "bpq_pannuke", "mpq_pannuke")
 """Figures of a summary that stand in the table beside the means."""
@@ -32,6 +34,39 @@ def parse_series(text: str, what: str, example: str) -> tuple[float, ...]:
     if not values or len(set(values)) < len(values) or not all(0 < value < math.inf for value in values):
         raise ConfigError(f"{what} are different numbers above 0, such as {example}; got {text!r}")
     return values
+
+
+def evaluate_series(
+    runs: Mapping[float, tuple[Dataset, Predict]],
+    prefix: str,
+    *,
+    out: Path | None,
+    overwrite: bool,
+    on_value: Callable[[float], None] | None,
+    **settings: Any,
+) -> dict[float, Evaluation]:
+    """What `evaluate` finds for each value of a setting, in the order given.
+
+    Parameters
+    ----------
+    runs
+        Value -> the images and the model that are evaluated for it.
+    prefix
+        With ``out``, the files of `evaluate` lie there in ``PREFIX_VALUE``.
+    on_value
+        Called before each.
+    settings
+        Further parameters of `evaluate`.
+    """
+    if out is not None:
+        files.make_output_folder(out, overwrite)
+    evaluations = {}
+    for value, (dataset, predict) in runs.items():
+        if on_value:
+            on_value(value)
+        folder = out and out / f"{prefix}_{value:g}"
+        evaluations[value] = evaluate(dataset, predict, out=folder, overwrite=overwrite, **settings)
+    return evaluations
 
 
 def series_rows(name: str, evaluations: Mapping[float, Evaluation]) -> list[dict[str, float]]:

@@ -17,11 +17,9 @@ from wsinuc.pipeline.seen_image import MOST_BYTES, SeenImage
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.cutoffs import with_cutoffs
-from wsinuc.workflows.evaluate import files as evaluation_files
 from wsinuc.workflows.evaluate.figures import Evaluation
 from wsinuc.workflows.evaluate.predictions import Prediction, predict_nuclei
-from wsinuc.workflows.evaluate.run import evaluate
-from wsinuc.workflows.evaluate.series import parse_series, series_rows, write_series
+from wsinuc.workflows.evaluate.series import evaluate_series, parse_series, series_rows, write_series
 
 CALIBRATION = "expected_calibration_error"
 
@@ -76,15 +74,8 @@ def evaluate_thresholds(
         seen = images[image.name]
         return predict_nuclei(image, segmenter=segmenter, batch_size=batch_size, semantic=semantic, seen=seen)
 
-    if out is not None:
-        evaluation_files.make_output_folder(out, overwrite)
-    evaluations = {}
-    for threshold, model in segmenters.items():
-        if on_threshold:
-            on_threshold(threshold)
-        folder = out and out / f"threshold_{threshold:g}"
-        predict_by = partial(predict, segmenter=model)
-        evaluations[threshold] = evaluate(dataset, predict_by, out=folder, overwrite=overwrite, **settings)
+    runs = {threshold: (dataset, partial(predict, segmenter=model)) for threshold, model in segmenters.items()}
+    evaluations = evaluate_series(runs, "threshold", out=out, overwrite=overwrite, on_value=on_threshold, **settings)
     if out is not None:
         write_series(threshold_rows(evaluations), out, "thresholds", {})
     return evaluations
