@@ -154,8 +154,12 @@ def test_a_window_is_renamed_and_an_area_of_it_ignored(seen: Any, result: Path, 
     page.keyboard.press("Enter")
     page.wait_for_selector("#window-list .name")
     page.wait_for_function(f"() => document.querySelector('#window-list .name').textContent === {json.dumps(HOSTILE)}")
+    # The field has the focus within the click, or the first letters would be commands to the page.
+    focused = page.eval_on_selector(
+        f"[aria-label='Rename {HOSTILE}']", "(button) => { button.click(); return document.activeElement.ariaLabel; }"
+    )
+    assert focused == f"Name of {HOSTILE}"
     # Esc leaves the name as it is.
-    page.click(f"[aria-label='Rename {HOSTILE}']")
     page.keyboard.type("other")
     page.keyboard.press("Escape")
     assert page.text_content("#window-list .name") == HOSTILE

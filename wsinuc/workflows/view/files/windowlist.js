@@ -6,7 +6,12 @@ import { element } from "./server.js";
 export function windowRow(each, edit) {
   const row = element("div", null, "row", "window");
   const rename = small("✎", "Give this window another name", `Rename ${each.name}`);
-  rename.addEventListener("click", () => row.replaceChildren(nameField(each, edit, () => row.replaceChildren(...parts))));
+  rename.addEventListener("click", () => {
+    const field = nameField(each, edit, () => row.replaceChildren(...parts));
+    row.replaceChildren(field.form);
+    // At once: a key pressed before the field has the focus would be a command to the page.
+    field.select();
+  });
   const remove = small("×", "Remove this window with its outlines", `Remove ${each.name}`);
   remove.addEventListener("click", () => edit("remove", { id: each.id }, `${each.name} was removed. U takes it back.`));
   const parts = [placeButton(each, `${each.nuclei.toLocaleString("en")} nuclei`), rename, remove];
@@ -53,8 +58,7 @@ function nameField(each, edit, leaveIt) {
     else edit("rename", { id: each.id, name: field.value });
   });
   form.append(field);
-  setTimeout(() => field.select());
-  return form;
+  return field;
 }
 
 function goTo({ rings }) {
