@@ -53,11 +53,11 @@ demo: venv
 # One thread for each process: several would get in each other's way. Whoever has nothing left to do takes tests from
 # another process, of which the rest stays in the order of the files, so that what tests share is made once.
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal --ignore tests/browser
 
 # Hypothesis draws new examples each time; a failure is kept in .hypothesis and tried first by the next search.
 search: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'hypothesis and not slow' --hypothesis-profile search
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal --ignore tests/browser -m 'hypothesis and not slow' --hypothesis-profile search
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
