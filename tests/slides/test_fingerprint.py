@@ -9,9 +9,11 @@ import os
 import shutil
 import struct
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
+import pydicom.filereader
 import pytest
 import tifffile
 from click.testing import CliRunner
@@ -214,6 +216,24 @@ def test_the_files_of_a_dicom_series_are_one_slide(tmp_path: Path) -> None:
     assert fingerprint(names[0]) == before
     dicom(names[2], "1.2.3", b"\7" * 100)
     assert fingerprint(names[0]) != before
+
+
+def test_each_header_of_a_folder_of_dicom_slides_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [dicom(tmp_path / f"{index}.dcm", f"1.2.{index // 2}", b"") for index in range(8)]
+    read: list[str] = []
+    read_partial = pydicom.filereader.read_partial
+
+    def counted(file: BinaryIO, **options: Any) -> Any:
+        read.append(file.name)
+        return read_partial(file, **options)
+
+    monkeypatch.setattr(pydicom.filereader, "read_partial", counted)
+    assert [slide_files(name)[1] for name in names] == [names[index ^ 1] for index in range(8)]
+    assert sorted(read) == sorted(map(str, names))
+    # A file that has changed is looked at anew, and no other one.
+    dicom(names[1], "1.2.3", b"more pixels")
+    assert slide_files(names[1]) == [names[1], names[6], names[7]]
+    assert read[len(names) :] == [str(names[1])]
 
 
 def test_the_files_that_an_index_names_are_part_of_the_slide(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,20 @@ def is_dicom(path: object) -> bool:
 
 
 def read_instance(path: Path) -> Instance | None:
-    """What the header of a file says of its series; None for what is no DICOM file, or one without a series."""
-    from pydicom.filereader import read_partial
+    """What the header of a file says of its series; None for what is no DICOM file, or one without a series.
 
+    A header is read again only where size or time of the file differ: each slide of a folder looks at all its files.
+    """
     if not path.is_file():
         return None
+    found = path.stat()
+    return _read_instance(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _read_instance(path: Path, _size: int, _changed: int) -> Instance | None:
+    from pydicom.filereader import read_partial
+
     try:
         with path.open("rb") as file:
             header = read_partial(file, stop_when=_behind, specific_tags=list(_WANTED))
