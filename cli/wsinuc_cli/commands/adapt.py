@@ -114,14 +114,18 @@ def measured(outcome: Outcome, model: str) -> str:
     choice = outcome.choice
     if choice is None:
         return (
-            f"{counts}: with a single window nothing could be held out, so nothing was measured; annotate at least "
-            "two windows, better four"
+            f"{counts}: with nuclei in a single window nothing could be held out, so nothing was measured; annotate "
+            "at least two windows, better four"
         )
+    empty = ""
+    if outcome.empty:
+        empty = f" (of {_number(outcome.empty, 'window')} without nuclei: n / (n + falsely found), n as in the others)"
     better = int((choice.after > choice.before).sum())
     worse = int((choice.after < choice.before).sum())
     return (
-        f"{counts}, each held out once: AJI {choice.before.mean():.3f} with {model}, {choice.after.mean():.3f} adapted "
-        f"({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); better in {better}, worse in {worse}"
+        f"{counts}, each held out once ({outcome.held_out}): AJI{empty} {choice.before.mean():.3f} with {model}, "
+        f"{choice.after.mean():.3f} adapted ({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); "
+        f"better in {better}, worse in {worse}"
     )
 
 
