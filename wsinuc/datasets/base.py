@@ -27,6 +27,7 @@ __all__ = [
     "UNLABELLED",
     "Annotation",
     "Conditions",
+    "Cutting",
     "Dataset",
     "LabelledImage",
     "Layout",
@@ -39,6 +40,17 @@ __all__ = [
 
 UNLABELLED = "unlabelled"
 """Kind of the sets that hold pixels alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Where an image was cut from."""
+
+    slide: Path
+    box: Box
+    """In level-0 pixels, the first of which is (0, 0)."""
+    shape: tuple[int, int]
+    """(h, w) of the slide in such pixels."""
 
 
 class Layout(ABC):
@@ -90,6 +102,10 @@ class Layout(ABC):
         DataError
             A file is missing or damaged, or labels have another size than their image.
         """
+
+    def cutting(self, row: Row) -> Cutting | None:
+        """The part of a slide that an image is; None for an image with a file of its own."""
+        return None
 
     def unlabelled(self) -> str:
         """Why this set, of the kind `UNLABELLED`, teaches and measures nothing."""

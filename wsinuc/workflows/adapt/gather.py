@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsinuc.datasets.base import Dataset
+from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import DataError
+from wsinuc.workflows.adapt.annotated import Annotated
 from wsinuc.workflows.adapt.windows import Field, Window, fields_of, rest_of, slide_samples
 from wsinuc.workflows.data.sources import Source, open_sources
 
@@ -41,7 +43,8 @@ def gather_material(
         The data sets as the user names them: a slide among them is tissue on which the model should stay as it is, and
         what its windows are fitted to.
     rest
-        More slides, images, folders and data sets, by path or open, whose annotation is ignored.
+        More slides, images, folders and data sets, by path or open, whose annotation is ignored. Of what is annotated in
+        ``datasets`` nothing is taken.
     mpp
         The model's um per pixel.
     file_mpp
@@ -55,7 +58,8 @@ def gather_material(
         A file does not say its resolution.
     """
     fields: list[Field] = []
-    tissue = []
+    tissue: list[Pixels] = []
+    annotated = Annotated(datasets)
     for dataset, source in zip(datasets, sources, strict=True):
         slide = slide_of(source)
         samples = None
@@ -65,8 +69,15 @@ def gather_material(
             tissue += opened
         fields += [replace(_named(field, dataset), samples=samples) for field in fields_of(dataset, mpp)]
     if rest:
-        tissue += open_sources(list(rest), mpp=mpp, file_mpp=file_mpp)
-    return Material(tuple(fields), tuple(rest_of(tissue, seed) if tissue else ()))
+        named = open_sources(list(rest), mpp=mpp, file_mpp=file_mpp, choose=annotated.others)
+        others = [each for each in named if not annotated.is_whole(each)]
+        if not others:
+            raise DataError(
+                "all that --rest names is annotated and learned from: name other images, slides or folders, or leave "
+                "it out"
+            )
+        tissue += others
+    return Material(tuple(fields), tuple(rest_of(tissue, seed, annotated.boxes) if tissue else ()))
 
 
 def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> None:
