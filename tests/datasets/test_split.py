@@ -259,6 +259,37 @@ def test_files_that_are_no_splits(tmp_path, text, message):
         Split.load(path)
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"train": ["a", "b", "c"], "validation": ["d"], "test": ["b", "e", "c"]},
+            r"parts train and test share 2 places \(b, c\)",
+        ),
+        ({"train": ["a"], "test": [("a", 0, 0, 4, 4)]}, r"share 1 place \(a at y 0, x 0\)"),
+        ({"train": [("a", 0, 0, 4, 4)], "test": [("a", 3, 3, 8, 8), "b"]}, r"share 1 place \(a at y 3, x 3\)"),
+        ({"train": list("abcdef"), "test": list("abcdef")}, r"share 6 places \(a, b, c, \.\.\.\)"),
+        ({"train": ["a", "b", "a"]}, "part train names a twice"),
+        ({"train": ["a"], "test": [("b", 0, 4, 4, 8)], "all": ["a", "b", "c"]}, None),
+        ({"train": [("a", 0, 0, 4, 4)], "test": [("a", 0, 4, 4, 8)]}, None),
+        ({"train": [("a", 0, 0, 4, 4), ("a", 0, 2, 4, 6)]}, None),
+    ],
+)
+def test_parts_of_a_file_made_by_hand_share_nothing(tmp_path, parts, message):
+    def entry(place):
+        return {"image": place} if isinstance(place, str) else {"image": place[0], "box": place[1:]}
+
+    path = tmp_path / "split.json"
+    content = {part: [entry(place) for place in places] for part, places in parts.items()}
+    head = {"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0}
+    path.write_text(json.dumps(head | {"parts": content}))
+    if message is None:
+        assert list(Split.load(path).parts) == list(parts)
+        return
+    with pytest.raises(DataError, match=rf"split\.json: .*{message}"):
+        Split.load(path)
+
+
 def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         Split(parts={}, dataset="x", seed=0).save(tmp_path / "nowhere" / "split.json")

@@ -286,8 +286,9 @@ class Dataset(Sequence[LabelledImage]):
             raise DataError(f"the images of {self.path} have no {attribute!r}; they have {', '.join(self.rows[0])}")
         known = {row[attribute] for row in self.rows}
         if not values <= known:
-            shown = ", ".join(sorted(known)[:20])
-            raise DataError(f"no image has {attribute}={','.join(sorted(values - known))}; the values are: {shown}")
+            shown = ", ".join(map(arguments.quoted, sorted(known)[:20]))
+            unknown = ",".join(map(arguments.quoted, sorted(values - known)))
+            raise DataError(f"no image has {attribute}={unknown}; the values are: {shown}")
 
     def __len__(self) -> int:
         return len(self.rows)

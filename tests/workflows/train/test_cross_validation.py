@@ -134,7 +134,7 @@ def test_windows_without_nuclei_decide_by_what_is_found_in_them() -> None:
 
 def of(images: list[LabelledImage], **attributes: str) -> list[LabelledImage]:
     return [
-        replace(image, attributes={name: value for name, value in zip(attributes, values, strict=True)})
+        replace(image, attributes=dict(zip(attributes, values, strict=True)))
         for image, values in zip(images, zip(*attributes.values(), strict=True), strict=True)
     ]
 

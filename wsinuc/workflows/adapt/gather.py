@@ -43,8 +43,8 @@ def gather_material(
         The data sets as the user names them: a slide among them is tissue on which the model should stay as it is, and
         what its windows are fitted to.
     rest
-        More slides, images, folders and data sets, by path or open, whose annotation is ignored. Of what is annotated in
-        ``datasets`` nothing is taken.
+        More slides, images, folders and data sets, by path or open, whose annotation is ignored. Nothing is taken of
+        what is annotated in ``datasets``.
     mpp
         The model's um per pixel.
     file_mpp

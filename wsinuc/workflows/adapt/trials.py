@@ -1,8 +1,9 @@
 """Whether an adapted model is better, and which mixture: by windows that it was not tuned on.
 
-In each fold some windows are held out, those of one patient together, the networks are tuned on the others, and every mixture of the tuned weights
-with those at the start scores the windows that were held out. What is measured of a choice is measured on windows that
-had no part in it: the share for a window is the one that does best on all the others.
+In each fold some windows are held out, those of one patient together, the networks are tuned on the others, and every
+mixture of the tuned weights with those at the start scores the windows that were held out. What is measured of a choice
+is measured on windows that had no part in it: the share for a window is the one that does best on all the others that
+are no kin of it (`wsinuc.workflows.training.folds`).
 """
 
 from __future__ import annotations
