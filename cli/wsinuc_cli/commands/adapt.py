@@ -47,7 +47,7 @@ FIELDS = {"steps": "fit.steps", "lr": "fit.lr", "folds": "folds", "seed": "seed"
 )
 @click.option("--steps", type=int, help="Steps of each tuning.")
 @click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine.")
-@click.option("--folds", type=int, metavar="N", help="Groups of windows that are held out in turn.")
+@click.option("--folds", type=int, metavar="N", help="Groups of windows that are held out in turn, patients whole.")
 @seed_option
 @log_option
 @dry_run_option("tuned")
@@ -119,13 +119,13 @@ def measured(outcome: Outcome, model: str) -> str:
         )
     empty = ""
     if outcome.empty:
-        empty = f" (of {_number(outcome.empty, 'window')} without nuclei: n / (n + falsely found), n as in the others)"
+        empty = f"; {_number(outcome.empty, 'window')} without nuclei: by the area that is taken for nuclei there"
     better = int((choice.after > choice.before).sum())
     worse = int((choice.after < choice.before).sum())
     return (
-        f"{counts}, each held out once ({outcome.held_out}): AJI{empty} {choice.before.mean():.3f} with {model}, "
+        f"{counts}, each held out once ({outcome.held_out}): AJI {choice.before.mean():.3f} with {model}, "
         f"{choice.after.mean():.3f} adapted ({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); "
-        f"better in {better}, worse in {worse}"
+        f"better in {better}, worse in {worse}{empty}"
     )
 
 
