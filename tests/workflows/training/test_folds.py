@@ -51,6 +51,11 @@ def test_the_coarsest_that_leaves_something_to_learn_is_held_out(rows: list[tupl
     assert str(kin_of(attributes, [True] * len(rows))).startswith(says)
 
 
+def test_a_column_may_be_written_with_capitals() -> None:
+    rows = [{"Patient": "a", "SLIDE": "1"}, {"Patient": "b", "SLIDE": "2"}, {"Patient": "a", "SLIDE": "3"}]
+    assert kin_of(rows, [True] * 3) == Kin((0, 1, 0), "patient")
+
+
 def test_patches_of_an_image_stay_together_where_there_are_several_images() -> None:
     patches = [{"name": "a"}, {"name": "a"}, {"name": "b"}]
     assert kin_of(patches, [True] * 3) == Kin((0, 0, 1), "image")

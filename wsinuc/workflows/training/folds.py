@@ -55,8 +55,8 @@ def kin_of(rows: Sequence[Row], nuclear: Sequence[bool]) -> Kin:
     Parameters
     ----------
     rows
-        Attributes of the image that each window was cut from: ``patient``, ``slide`` and ``name`` are looked at, and of
-        a window without the first the next ones.
+        Attributes of the image that each window was cut from: ``patient``, ``slide`` and ``name`` are looked at, small
+        letters or capitals, and of a window without the first the next ones.
     nuclear
         Whether each window shows a nucleus: others alone teach nothing.
 
@@ -68,6 +68,8 @@ def kin_of(rows: Sequence[Row], nuclear: Sequence[bool]) -> Kin:
     >>> print(kin_of([{"slide": "a", "name": "a_1"}, {"slide": "a", "name": "a_2"}], [True] * 2))
     each window held out by itself, all of one slide: nothing says how another would do
     """
+    # As people write them: Patient, PATIENT.
+    rows = [{attribute.casefold(): value for attribute, value in row.items()} for row in rows]
     names = tuple(LEVELS)
     within = None
     for number, name in enumerate(names):
