@@ -81,7 +81,7 @@ def adapt(
     chosen = gather(data, options)
     check_classes([each.name for each in outline.classes], [each.name for each in chosen.classes], model)
     material = gather_material(
-        chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
+        chosen.datasets, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
     count = _number(sum(len(field.windows) for field in material.fields), "window")
     echo(f"{model} ({model_path(model).name}): {count} of {_number(len(material.fields), 'image')}")

@@ -36,7 +36,7 @@ from wsinuc.segmenters.sizes import model_size
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.cost import adapt_cost
-from wsinuc.workflows.adapt.gather import Material, check_classes, slide_of
+from wsinuc.workflows.adapt.gather import Material, check_classes
 from wsinuc.workflows.adapt.networks import parts_of, rebuilt
 from wsinuc.workflows.adapt.run import UNMEASURED_SHARE, Outcome, adapt
 from wsinuc.workflows.adapt.settings import Refit
@@ -269,17 +269,6 @@ def test_a_denoiser_is_tuned_with_its_classifiers_in_fewer_steps(tmp_path: Path)
     moved = {name.split(".")[0] for name, value in before.items() if (value - after[name]).abs().max() > 1e-4}
     assert moved == {"denoiser", "ensemble"}
     assert load_segmenter(str(out), device="cpu").mpp == MPP
-
-
-def test_a_slide_among_the_data_is_tissue_too(tmp_path: Path) -> None:
-    slide = tmp_path / "slide.tif"
-    drawn = tmp_path / "drawn.geojson"
-    for path in (slide, drawn):
-        path.touch()
-    assert slide_of(str(slide)) == slide
-    assert slide_of(f"{slide}={drawn}") == slide
-    assert slide_of(f"qupath={slide}") == slide
-    assert slide_of(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def slide(tmp_path: Path) -> Path:
     return write_pyramid(folder / "a.tif", [random_pixels()])
 
 
-def gathered(dataset: Dataset, *rest: object, source: str = "", mpp: float = MPP) -> Material:
-    return gather_material([dataset], [source or str(dataset.path)], rest, mpp=mpp, file_mpp=MPP, seed=0)  # type: ignore[arg-type]
+def gathered(dataset: Dataset, *rest: object, mpp: float = MPP) -> Material:
+    return gather_material([dataset], rest, mpp=mpp, file_mpp=MPP, seed=0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("as_tissue", [False, True])
@@ -80,6 +80,25 @@ def test_the_annotated_images_themselves_are_no_rest(slide: Path, tmp_path: Path
             gathered(own[:1], rest)
     fields = gathered(own, own.path / "images", other / "images").rest
     assert all(np.array_equal(field.pixels, images[0].image) and not field.annotated for field in fields)
-    # A slide among others is known by its file, whatever it is a part of.
-    beside = gathered(open_dataset(slide), slide.parent, source="elsewhere").rest
-    assert {len(field.annotated) for field in beside} == {2}
+    # A slide among others is known by its file.
+    assert {len(field.annotated) for field in gathered(open_dataset(slide), slide.parent).rest} == {2}
+
+
+def test_every_slide_that_windows_lie_on_is_tissue_whatever_names_it(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "SMALL_PX", 0)
+    monkeypatch.setattr(pixels, "find_tissue", tissue.whole)
+    monkeypatch.setattr(
+        "wsinuc.workflows.adapt.windows.tissue_samples", lambda view, found: np.full((1, 2, 2, 3), view.shape[0])
+    )
+    write_pyramid(slide.with_name("b.tif"), [random_pixels(300, 420, seed=1)])
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,annotations,patient\nslides/a.tif,slides/a.geojson,P1\nslides/b.tif,slides/a.geojson,P2\n")
+    for named in (open_dataset(table), open_dataset(f"qupath={slide.parent}")):
+        material = gathered(named)
+        assert {field.windows[0].image.attributes["slide"]: int(field.samples.max()) for field in material.fields} == (
+            {"a": 401, "b": 300} if named.path == table else {"a": 401}
+        )
+        drawn = {field.pixels.shape[:2]: len(field.annotated) for field in material.rest}
+        assert drawn == ({(401, 512): 2, (300, 420): 2} if named.path == table else {(401, 512): 2})
