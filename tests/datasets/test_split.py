@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
-from wsinuc.datasets.sampling.split import Split, few_patches, split_images
+from wsinuc.datasets.sampling.split import Split, few_patches, split_images, torn_apart
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
@@ -207,6 +209,30 @@ def test_the_seed_decides_and_nothing_else():
 def test_split_images_refuses(shares, options, error, message):
     with pytest.raises(error, match=message):
         split_images(dataset(), shares, seed=0, **options)
+
+
+def test_patients_that_a_split_tears_apart_are_said():
+    whole = dataset()
+    shares = {"train": 0.5, "test": 0.5}
+    torn = torn_apart(split_images(whole, shares, seed=0), whole)
+    assert torn is not None
+    assert re.fullmatch(r"\d of 8 patients lie in several parts, so .*: --group patient keeps them together", torn)
+    assert torn_apart(split_images(whole, shares, seed=0, group="patient"), whole) is None
+    # A part of all tears nothing, and of a single patient nothing can be kept together.
+    named = tuple((name, None) for name in whole.names)
+    assert torn_apart(Split(parts={"all": named, "test": named[:3]}, dataset="synthetic", seed=0), whole) is None
+    alone = whole.where({"patient": "p0"})
+    assert torn_apart(Split(parts={"a": named[:1], "b": named[1:3]}, dataset="synthetic", seed=0), alone) is None
+
+
+def test_slides_are_said_where_patients_are_not_known():
+    rows = tuple({"name": str(i), "SLIDE": str(i // 2)} for i in range(4))
+    slides = replace(dataset(), rows=rows, boxes=(None,) * 4)
+    parts = {"a": (("0", None), ("2", None)), "b": (("1", None), ("3", None))}
+    torn = torn_apart(Split(parts=parts, dataset="synthetic", seed=0), slides)
+    assert torn is not None
+    assert torn.startswith("2 of 2 slides lie in several parts")
+    assert torn.endswith("--group SLIDE keeps them together")
 
 
 # ---------------------------------------------------------------- files

@@ -250,6 +250,35 @@ def split_images(
     return Split(parts=parts, dataset=dataset.layout.name, seed=seed)
 
 
+def torn_apart(split: Split, dataset: Dataset) -> str | None:
+    """What to say where patients, or else slides, lie in several parts; None where none does, or none is known.
+
+    Of a single patient, or slide, nothing is said: there is nothing else to test on.
+    """
+    for wanted in ("patient", "slide"):
+        attribute = next((name for name in dataset.rows[0] if name.casefold() == wanted), None)
+        if attribute is None:
+            continue
+        value_of = {row["name"]: row[attribute] for row in dataset.rows}
+        if len({value for value in value_of.values() if value}) < 2:
+            continue
+        parts = Counter(
+            value
+            for part, places in split.parts.items()
+            if part != ALL
+            for value in {value_of[name] for name, _ in places}
+            if value
+        )
+        torn = sum(count > 1 for count in parts.values())
+        if not torn:
+            return None
+        return (
+            f"{torn} of {len(parts)} {wanted}s lie in several parts, so that no part says how another {wanted} would "
+            f"do: --group {attribute} keeps them together"
+        )
+    return None
+
+
 def _grid(shape: tuple[int, ...], size: int) -> list[Box]:
     """Boxes of a side that do not overlap, spread from edge to edge."""
     starts = []

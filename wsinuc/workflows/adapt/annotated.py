@@ -37,17 +37,19 @@ class Annotated:
 
     def others(self, dataset: Dataset) -> Dataset:
         """The images of a data set that are none of the annotated ones."""
-        names = self._names.get(dataset.path.resolve(), set())
-        kept = [number for number, row in enumerate(dataset.rows) if row["name"] not in names]
+        kept = [number for number, row in enumerate(dataset.rows) if not self._is_one(dataset.path, row["name"])]
         rows = tuple(dataset.rows[number] for number in kept)
         return replace(dataset, rows=rows, boxes=tuple(dataset.boxes[number] for number in kept))
 
     def is_whole(self, source: Pixels) -> bool:
         """Whether pixels are those of a file that is an annotated image."""
         file = _file(source)
-        if file is None or file in self._cuttings:
-            return False
-        return any(file.is_relative_to(folder) and file.stem in names for folder, names in self._names.items())
+        return file is not None and file not in self._cuttings and self._is_one(file, file.stem)
+
+    def _is_one(self, place: Path, name: str) -> bool:
+        """Whether what is called so, and lies there, is an annotated image."""
+        place = place.resolve()
+        return any(place.is_relative_to(folder) and name in names for folder, names in self._names.items())
 
     def boxes(self, source: Pixels) -> tuple[Box, ...]:
         """The annotated parts of a slide, in pixels of ``source``."""
