@@ -123,7 +123,7 @@ def measured(outcome: Outcome, model: str) -> str:
     better = int((choice.after > choice.before).sum())
     worse = int((choice.after < choice.before).sum())
     return (
-        f"{counts}, each held out once ({outcome.held_out}): AJI {choice.before.mean():.3f} with {model}, "
+        f"{counts}, held out in turn ({outcome.held_out}): AJI {choice.before.mean():.3f} with {model}, "
         f"{choice.after.mean():.3f} adapted ({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); "
         f"better in {better}, worse in {worse}{empty}"
     )

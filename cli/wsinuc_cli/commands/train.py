@@ -268,7 +268,7 @@ def _say_measured(measured: CrossValidation, output: Path, following: str) -> No
     """Print what the model measured of itself, and write the page of windows."""
     from wsinuc.workflows.train.windows_report import class_lines, window_lines, write_windows_page
 
-    echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds, {measured.kin}):")
+    echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds of {measured.kin}):")
     for line in (*window_lines(measured), *class_lines(measured)):
         echo(line)
     page = write_windows_page(measured, output, following)

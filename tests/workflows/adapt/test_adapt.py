@@ -174,7 +174,7 @@ def test_the_figures_say_what_was_held_out_and_how_windows_without_nuclei_count(
     kin = kin_of([{"patient": name} for name in "aba"], [True, True, False])
     outcome = Outcome(windows=("a", "b", "c"), nuclei=9, empty=1, held_out=kin, choice=choice, share=0.5, written=True)
     line = measured(outcome, "mine")
-    assert "each held out once (2 patients held out whole): AJI 0.700 with mine, 0.767 adapted" in line
+    assert "held out in turn (2 patients, each whole): AJI 0.700 with mine, 0.767 adapted" in line
     assert line.endswith("better in 2, worse in 0; 1 window without nuclei: by the area that is taken for nuclei there")
 
 
@@ -330,7 +330,7 @@ def test_the_command_says_what_it_measured(student: Path, tmp_path: Path, monkey
     assert not out.exists()
     idle = CliRunner().invoke(command, [*given, "--steps", "1", "--lr", "1e-12"])
     assert idle.exit_code == 0, idle.output
-    assert "each held out once (each window held out by itself, patients are not known): AJI 0" in idle.output
+    assert "held out in turn (2 windows; patients are not known): AJI 0" in idle.output
     assert "(+0.000, standard error 0.000); better in 0, worse in 0" in idle.output
     assert "Nothing was written: the model as it is does as well" in idle.output
     done = CliRunner().invoke(command, [*given, "--steps", "15", "--rest", str(rest / "images")])

@@ -150,7 +150,7 @@ def test_a_patient_is_in_one_fold_and_the_figures_say_so() -> None:
     done = cross_validate(of(four, patient="abab", slide="1234"), learn, folds=4, seed=0)
     assert sorted(map(tuple, learned)) == [(False, True, False, True), (True, False, True, False)]
     assert done.as_json()["held_out"] == "patient"
-    assert str(done.kin) == "2 patients held out whole"
+    assert str(done.kin) == "2 patients, each whole"
 
 
 def test_few_images_are_cross_validated_and_many_are_not() -> None:

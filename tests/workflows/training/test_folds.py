@@ -23,15 +23,12 @@ def test_no_fold_splits_what_belongs_together_and_each_model_has_nuclei_to_learn
     fold = fold_of(kin, shows, folds, seed)
     assert len(set(zip(kin.groups, fold, strict=True))) == kin.count
     assert set(fold) == set(range(min(folds, kin.count)))
-    levels = [*LEVELS.values(), "window"]
-    attribute = next((name for name, level in LEVELS.items() if level == kin.level), None)
-    together = [(i, j) for i in range(len(rows)) for j in range(i) if kin.groups[i] == kin.groups[j]]
-    if attribute:
-        for name in list(LEVELS)[levels.index(kin.level) :][:1]:
-            same = [(i, j) for i in range(len(rows)) for j in range(i) if rows[i][name] == rows[j][name] != ""]
-            assert set(same) <= set(together)
+    attribute = {level: name for name, level in LEVELS.items()}.get(kin.level)
+    if attribute is None:
+        assert kin.count == len(rows)
     else:
-        assert not together
+        for value in {row[attribute] for row in rows} - {""}:
+            assert len({group for group, row in zip(kin.groups, rows, strict=True) if row[attribute] == value}) == 1
     if sum(shows) >= 2:
         assert all(any(shows[i] for i in np.flatnonzero(fold != number)) for number in set(fold))
 
@@ -39,11 +36,14 @@ def test_no_fold_splits_what_belongs_together_and_each_model_has_nuclei_to_learn
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([("a", "s1"), ("b", "s2"), ("a", "s3")], "2 patients held out whole"),
-        ([("a", "s1"), ("a", "s2"), ("a", "s1")], "2 slides held out whole, all of one patient"),
-        ([("", "s1"), ("", "s2"), ("", "s1")], "2 slides held out whole, patients are not known"),
-        ([("", "s1"), ("", "s1"), ("", "s1")], "each window held out by itself, all of one slide"),
-        ([("", ""), ("", ""), ("", "")], "each window held out by itself, patients are not known"),
+        ([("a", "s1"), ("b", "s2"), ("a", "s3")], "2 patients, each whole"),
+        (
+            [("a", "s1"), ("a", "s2"), ("a", "s1")],
+            "2 slides, each whole, all of one patient: nothing says",
+        ),
+        ([("", "s1"), ("", "s2"), ("", "s1")], "2 slides, each whole; patients are not known"),
+        ([("", "s1"), ("", "s1"), ("", "s1")], "3 windows, all of one slide: nothing says"),
+        ([("", ""), ("", ""), ("", "")], "3 windows; patients are not known"),
     ],
 )
 def test_the_coarsest_that_leaves_something_to_learn_is_held_out(rows: list[tuple[str, str]], says: str) -> None:

@@ -212,7 +212,7 @@ def _cross_validated(
         return None, {}
     scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
     folds = min(config.folds, len(np.unique(table.groups)))
-    on_event(f"cross-validation: {folds} folds, {table.kin}")
+    on_event(f"cross-validation: {folds} folds of {table.kin}")
     measured = {"folds": folds, "held_out": table.kin.level, **scores.as_json()}
     figures: dict[str, Any] = {"cross_validation": measured}
     if config.permutations:

@@ -24,7 +24,7 @@ ALONE = "window"
 
 @dataclass(frozen=True, slots=True)
 class Kin:
-    """Which windows are kept together."""
+    """Which windows are kept together; as text, what is held out."""
 
     groups: tuple[int, ...]
     """Of each window, from 0 in order of first appearance."""
@@ -39,13 +39,13 @@ class Kin:
         return max(self.groups, default=-1) + 1
 
     def __str__(self) -> str:
-        held = f"{self.count} {self.level}s held out whole"
-        if self.level == ALONE:
-            held = "each window held out by itself"
+        held = f"{self.count} {self.level}s"
+        if self.level != ALONE:
+            held = f"{held}, each whole"
         if self.within:
             return f"{held}, all of one {self.within}: nothing says how another would do"
         if self.level != LEVELS["patient"]:
-            return f"{held}, patients are not known"
+            return f"{held}; patients are not known"
         return held
 
 
@@ -64,9 +64,9 @@ def kin_of(rows: Sequence[Row], nuclear: Sequence[bool]) -> Kin:
     --------
     >>> rows = [{"patient": "1"}, {"patient": "2"}, {"patient": "1"}]
     >>> print(kin_of(rows, [True] * 3), kin_of(rows, [True] * 3).groups)
-    2 patients held out whole (0, 1, 0)
+    2 patients, each whole (0, 1, 0)
     >>> print(kin_of([{"slide": "a", "name": "a_1"}, {"slide": "a", "name": "a_2"}], [True] * 2))
-    each window held out by itself, all of one slide: nothing says how another would do
+    2 windows, all of one slide: nothing says how another would do
     """
     # As people write them: Patient, PATIENT.
     rows = [{attribute.casefold(): value for attribute, value in row.items()} for row in rows]
