@@ -7,6 +7,7 @@ functions look at their arguments with these first.
 from __future__ import annotations
 
 import operator
+import re
 from numbers import Integral, Real
 from typing import TypeVar
 
@@ -90,3 +91,42 @@ def came(value: object) -> str:
     '[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, (list)'
     """
     return f"{value!r:.60} ({type(value).__name__})"
+
+
+_VALUE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^,]*?))\s*(,|\Z)""", re.DOTALL)
+
+
+def values(listed: str) -> tuple[str, ...]:
+    """Values with commas between them, without the blanks around them; quotes keep together what is in them.
+
+    Examples
+    --------
+    >>> values("09, 10"), values("'Tumor, NOS',\\"Stroma\\"")
+    (('09', '10'), ('Tumor, NOS', 'Stroma'))
+    >>> values("a,,"), values("O'Brien,'x'y,\\"open")
+    (('a', '', ''), ("O'Brien", "'x'y", '"open'))
+    """
+    found = []
+    at = 0
+    comma = ","
+    while comma:
+        match = _VALUE.match(listed, at)
+        assert match is not None  # the last form takes whatever stands there
+        *forms, comma = match.groups()
+        found.append(next(form for form in forms if form is not None))
+        at = match.end()
+    return tuple(found)
+
+
+def quoted(value: str) -> str:
+    """A value as `values` reads it again: in quotes where it has a comma, quotes, or blanks around it.
+
+    Examples
+    --------
+    >>> quoted("Tumor"), quoted("Tumor, NOS")
+    ('Tumor', '"Tumor, NOS"')
+    """
+    if values(value) == (value,):
+        return value
+    mark = "'" if '"' in value else '"'
+    return f"{mark}{value}{mark}"

@@ -201,7 +201,7 @@ def test_a_few_windows_measure_themselves(data: Path, denoiser: Path, tmp_path: 
     out = tmp_path / "mine.safetensors"
     done = run(data, "--denoiser", denoiser, *DDPM, "-o", out)
     assert done.exit_code == 0, done.output
-    assert "Each window as a model predicts it that has not seen it (3 folds):" in done.output
+    assert "a model predicts it that has not seen it (3 folds of 3 patients, each whole):" in done.output
     rows = done.output.splitlines()[-5:-1]
     assert [row.split()[0] for row in rows] == ["folder/i0", "folder/i1", "folder/i2", "all"]
     assert done.output.splitlines()[-1].endswith(f"Next: wsinuc segment SLIDE --model {out}")

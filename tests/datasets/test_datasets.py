@@ -64,6 +64,7 @@ def test_where_chooses_by_attribute(tmp_path):
     assert dataset.where(parse_conditions(["patient=02"])).names == ("b", "c")
     assert dataset.where({}, parse_conditions(["patient=02"])).names == ("a",)
     assert dataset.where(parse_conditions(["patient=02,01", "stain=H&E"])).names == ("a", "b")
+    assert dataset.where(parse_conditions([" patient = '02' , \"01\"", "stain=H&E"])).names == ("a", "b")
     assert dataset.where(parse_conditions(["patient=02"]), parse_conditions(["stain=H&E"])).names == ("c",)
 
 
@@ -82,6 +83,11 @@ def test_wanted_and_unwanted_partition_the_set(tmp_path):
     ("wanted", "unwanted", "message"),
     [
         (["organ=liver"], [], "have no 'organ'; they have name, patient, stain"),
+        (["patient>=2"], [], "compares texts by a single =, as in patient=09,10, got 'patient>=2'; --where-not leaves"),
+        (["patient==02"], [], "compares texts by a single ="),
+        (["patient!=02"], [], "--where-not leaves images out, and signs such as >= are for the nuclei of results"),
+        (["patient>02"], [], "compares texts by a single ="),
+        (["patient= "], [], "a condition on images looks like patient=09,10, got 'patient= '"),
         (["patient=1"], [], "no image has patient=1; the values are: 01, 02"),
         (["patient=01", "stain=hematoxylin"], [], "none of the 3 images"),
         ([], ["patient=01,02"], "none of the 3 images"),

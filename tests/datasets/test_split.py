@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
-from wsinuc.datasets.sampling.split import Split, few_patches, split_images
+from wsinuc.datasets.sampling.split import Split, few_patches, split_images, torn_apart
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
@@ -209,6 +211,30 @@ def test_split_images_refuses(shares, options, error, message):
         split_images(dataset(), shares, seed=0, **options)
 
 
+def test_patients_that_a_split_tears_apart_are_said():
+    whole = dataset()
+    shares = {"train": 0.5, "test": 0.5}
+    torn = torn_apart(split_images(whole, shares, seed=0), whole)
+    assert torn is not None
+    assert re.fullmatch(r"\d of 8 patients lie in several parts, so .*: --group patient keeps them together", torn)
+    assert torn_apart(split_images(whole, shares, seed=0, group="patient"), whole) is None
+    # A part of all tears nothing, and of a single patient nothing can be kept together.
+    named = tuple((name, None) for name in whole.names)
+    assert torn_apart(Split(parts={"all": named, "test": named[:3]}, dataset="synthetic", seed=0), whole) is None
+    alone = whole.where({"patient": "p0"})
+    assert torn_apart(Split(parts={"a": named[:1], "b": named[1:3]}, dataset="synthetic", seed=0), alone) is None
+
+
+def test_slides_are_said_where_patients_are_not_known():
+    rows = tuple({"name": str(i), "SLIDE": str(i // 2)} for i in range(4))
+    slides = replace(dataset(), rows=rows, boxes=(None,) * 4)
+    parts = {"a": (("0", None), ("2", None)), "b": (("1", None), ("3", None))}
+    torn = torn_apart(Split(parts=parts, dataset="synthetic", seed=0), slides)
+    assert torn is not None
+    assert torn.startswith("2 of 2 slides lie in several parts")
+    assert torn.endswith("--group SLIDE keeps them together")
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -256,6 +282,37 @@ def test_files_that_are_no_splits(tmp_path, text, message):
     if text is not None:
         path.write_text(text)
     with pytest.raises(DataError, match=message):
+        Split.load(path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"train": ["a", "b", "c"], "validation": ["d"], "test": ["b", "e", "c"]},
+            r"parts train and test share 2 places \(b, c\)",
+        ),
+        ({"train": ["a"], "test": [("a", 0, 0, 4, 4)]}, r"share 1 place \(a at y 0, x 0\)"),
+        ({"train": [("a", 0, 0, 4, 4)], "test": [("a", 3, 3, 8, 8), "b"]}, r"share 1 place \(a at y 3, x 3\)"),
+        ({"train": list("abcdef"), "test": list("abcdef")}, r"share 6 places \(a, b, c, \.\.\.\)"),
+        ({"train": ["a", "b", "a"]}, "part train names a twice"),
+        ({"train": ["a"], "test": [("b", 0, 4, 4, 8)], "all": ["a", "b", "c"]}, None),
+        ({"train": [("a", 0, 0, 4, 4)], "test": [("a", 0, 4, 4, 8)]}, None),
+        ({"train": [("a", 0, 0, 4, 4), ("a", 0, 2, 4, 6)]}, None),
+    ],
+)
+def test_parts_of_a_file_made_by_hand_share_nothing(tmp_path, parts, message):
+    def entry(place):
+        return {"image": place} if isinstance(place, str) else {"image": place[0], "box": place[1:]}
+
+    path = tmp_path / "split.json"
+    content = {part: [entry(place) for place in places] for part, places in parts.items()}
+    head = {"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0}
+    path.write_text(json.dumps(head | {"parts": content}))
+    if message is None:
+        assert list(Split.load(path).parts) == list(parts)
+        return
+    with pytest.raises(DataError, match=rf"split\.json: .*{message}"):
         Split.load(path)
 
 

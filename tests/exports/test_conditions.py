@@ -98,17 +98,37 @@ def test_a_column_that_is_named_twice_may_have_either_value(table: pa.Table) -> 
     assert not Conditions.parse(["class!=long", "class!=round"]).holds(table).any()
 
 
+def test_quotes_that_reach_the_command_keep_a_value_together() -> None:
+    plain = Conditions.parse("class=long")
+    assert Conditions.parse('class="long"') == Conditions.parse("class = 'long' ") == plain
+    assert Conditions.parse("probability>='0.6'") == Conditions.parse("probability>=0.6")
+    odd = Conditions.parse("class='Tumor, NOS',\"O'Brien\",Stroma")
+    assert odd.conditions[0].values == ("Tumor, NOS", "O'Brien", "Stroma")
+    assert Conditions.parse(odd.texts) == odd
+
+
+def test_files_that_hold_some_nuclei_say_which(reference: Path, tmp_path: Path) -> None:
+    where = ["area_um2 >= 40", "class=long"]
+    some = pq.read_metadata(wsinuc.export(reference, "geoparquet", tmp_path / "a.parquet", where=where)).metadata
+    assert some[b"wsinuc_where"] == b"area_um2>=40 and class=long"
+    assert b"wsinuc_where" not in pq.read_metadata(wsinuc.export(reference, "geoparquet", tmp_path)).metadata
+    assert read_whole(reference, where=where).where == ("area_um2>=40", "class=long")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("probability", "a condition looks like probability>=0.6"),
-        (">=0.6", "a condition looks like"),
-        ("probability>=", "a condition looks like"),
+        ("probability", "a condition on nuclei looks like probability>=0.6"),
+        (">=0.6", "a condition on nuclei looks like"),
+        ("probability>=", "a condition on nuclei looks like"),
         ("area>=5", "no column 'area': it has id, uuid, y, x"),
         ("probability>=high", "compared with a number with a decimal point, got 'high'"),
         ("probability>=nan", "got 'nan'"),
         ("class>=long", "class is text, which is compared by = or !=, got >="),
         ("class=Long", "no class 'Long': it has round, long"),
+        ("class==long", "a condition on nuclei looks like"),
+        ("class=long and area_um2<40", "no class 'long and area_um2<40': it has round, long"),
+        ("probability>0.5 and area_um2<40", "got '0.5 and area_um2<40'; of several conditions each is a --where"),
         ("geometry=1", "no column 'geometry'"),
     ],
 )

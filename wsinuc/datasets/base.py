@@ -27,6 +27,7 @@ __all__ = [
     "UNLABELLED",
     "Annotation",
     "Conditions",
+    "Cutting",
     "Dataset",
     "LabelledImage",
     "Layout",
@@ -39,6 +40,17 @@ __all__ = [
 
 UNLABELLED = "unlabelled"
 """Kind of the sets that hold pixels alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Where an image was cut from."""
+
+    slide: Path
+    box: Box
+    """In level-0 pixels, the first of which is (0, 0)."""
+    shape: tuple[int, int]
+    """(h, w) of the slide in such pixels."""
 
 
 class Layout(ABC):
@@ -90,6 +102,10 @@ class Layout(ABC):
         DataError
             A file is missing or damaged, or labels have another size than their image.
         """
+
+    def cutting(self, row: Row) -> Cutting | None:
+        """The part of a slide that an image is; None for an image with a file of its own."""
+        return None
 
     def unlabelled(self) -> str:
         """Why this set, of the kind `UNLABELLED`, teaches and measures nothing."""
@@ -270,8 +286,9 @@ class Dataset(Sequence[LabelledImage]):
             raise DataError(f"the images of {self.path} have no {attribute!r}; they have {', '.join(self.rows[0])}")
         known = {row[attribute] for row in self.rows}
         if not values <= known:
-            shown = ", ".join(sorted(known)[:20])
-            raise DataError(f"no image has {attribute}={','.join(sorted(values - known))}; the values are: {shown}")
+            shown = ", ".join(map(arguments.quoted, sorted(known)[:20]))
+            unknown = ",".join(map(arguments.quoted, sorted(values - known)))
+            raise DataError(f"no image has {attribute}={unknown}; the values are: {shown}")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from wsinuc import arguments
 from wsinuc.errors import DataError
+
+_FORM = re.compile(r"([^<>=!]*)([<>=!]*)(.*)", re.DOTALL)
 
 Conditions = Mapping[str, frozenset[str]]
 """Attribute -> the values that are meant."""
@@ -38,7 +41,7 @@ def conditions_of(wanted: Wanted) -> dict[str, frozenset[str]]:
 
 
 def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Conditions as users write them: an attribute, ``=``, and values with commas between them.
+    """Conditions as users write them: an attribute, ``=``, and values with commas between them, in quotes or not.
 
     Raises
     ------
@@ -47,14 +50,21 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
 
     Examples
     --------
-    >>> sorted(parse_conditions(["patient=09,10"])["patient"])
+    >>> sorted(parse_conditions(["patient = 09,10"])["patient"])
     ['09', '10']
+    >>> sorted(parse_conditions(["organ='lung, left',breast"])["organ"])
+    ['breast', 'lung, left']
     """
     conditions: dict[str, frozenset[str]] = {}
     for text in texts:
-        attribute, equals, values = text.partition("=")
-        if not (attribute and equals and values):
-            raise DataError(f"a condition looks like patient=09,10, got {text!r}")
+        attribute, sign, values = (part.strip() for part in _FORM.fullmatch(text).groups())  # type: ignore[union-attr]
+        if sign not in ("", "="):
+            raise DataError(
+                f"a condition on images compares texts by a single =, as in patient=09,10, got {text!r}; --where-not "
+                "leaves images out, and signs such as >= are for the nuclei of results (export, regions, map)"
+            )
+        if not (attribute and sign and values):
+            raise DataError(f"a condition on images looks like patient=09,10, got {text!r}")
         # An attribute named twice means either value, as with commas.
-        conditions[attribute] = conditions.get(attribute, frozenset()) | frozenset(values.split(","))
+        conditions[attribute] = conditions.get(attribute, frozenset()) | frozenset(arguments.values(values))
     return conditions

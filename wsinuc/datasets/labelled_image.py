@@ -68,6 +68,17 @@ class LabelledImage:
         return self.classes[self.labels]
 
 
+def name_of(image: str, box: Box | None) -> str:
+    """What a part of an image is called, and None the whole of it.
+
+    Examples
+    --------
+    >>> name_of("tile", Box(0, 256, 256, 512)), name_of("tile", None)
+    ('tile_0_256', 'tile')
+    """
+    return image if box is None else f"{image}_{box.y0}_{box.x0}"
+
+
 def cut(image: LabelledImage, box: Box) -> LabelledImage:
     """The part of an image inside a box; points are moved along.
 
@@ -90,7 +101,7 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
             classes = classes[inside]
     return replace(
         image,
-        name=f"{image.name}_{box.y0}_{box.x0}",
+        name=name_of(image.name, box),
         image=image.image[window],
         labels=image.labels[window],
         points=points,

@@ -1,8 +1,9 @@
 """Which nuclei of a table are kept: conditions on its columns, as users write them.
 
 A condition is a column, a sign and a value: ``probability>=0.6``, ``area_um2<200``, ``class=Tumor,Stroma``. All
-conditions must hold. Of several values with commas between them one is enough, and so it is when a column is given
-twice with ``=``, as in the conditions on annotated images (``patient=09,10``).
+conditions must hold. Of several values with commas between them one is enough (quotes keep a value with commas
+together), and so it is when a column is given twice with ``=``, as in the conditions on annotated images
+(``patient=09,10``).
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ class Condition:
         names = [each["name"] for each in json.loads(table.schema.metadata[KEY])["classes"]]
         unknown = [value for value in self.values if value not in names]
         if unknown:
-            raise ConfigError(f"the table has no class {unknown[0]!r}: it has {', '.join(names) or 'none'}")
+            raise ConfigError(
+                f"the table has no class {unknown[0]!r}: it has {', '.join(map(arguments.quoted, names)) or 'none'}"
+            )
 
     def _number(self, text: str) -> float:
         try:
@@ -87,7 +90,10 @@ class Condition:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise ConfigError(f"{self.column} is compared with a number with a decimal point, got {text!r}")
+            raise ConfigError(
+                f"{self.column} is compared with a number with a decimal point, got {text!r}; of several conditions "
+                "each is a --where of its own"
+            )
         return number
 
 
@@ -120,6 +126,19 @@ Condition(column='class', sign='=', values=('Tumor', 'Stroma')))
             conditions[key] = condition
         return cls(tuple(conditions.values()))
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The conditions as people write them.
+
+        Examples
+        --------
+        >>> Conditions.parse(["probability >= 0.6", "class=Tumor", "class=Stroma"]).texts
+        ('probability>=0.6', 'class=Tumor,Stroma')
+        """
+        return tuple(
+            f"{each.column}{each.sign}{','.join(map(arguments.quoted, each.values))}" for each in self.conditions
+        )
+
     def holds(self, table: pa.Table) -> NDArray[np.bool_]:
         """(n,) for which rows of an Arrow table all of them hold; raises ConfigError where the table cannot say."""
         kept = np.ones(table.num_rows, np.bool_)
@@ -142,8 +161,8 @@ Condition(column='class', sign='=', values=('Tumor', 'Stroma')))
 def _parsed(text: str) -> Condition:
     match = _FORM.fullmatch(text)
     if match is None:
-        raise ConfigError(f"a condition looks like {EXAMPLES}, got {text!r}")
+        raise ConfigError(f"a condition on nuclei looks like {EXAMPLES}, got {text!r}")
     column, sign, value = match.groups()
     if sign in _ORDER:
-        return Condition(column, sign, (value,))
-    return Condition(column, sign, tuple(each.strip() for each in value.split(",")))
+        return Condition(column, sign, (value.strip("'\""),))
+    return Condition(column, sign, arguments.values(value))

@@ -47,7 +47,7 @@ FIELDS = {"steps": "fit.steps", "lr": "fit.lr", "folds": "folds", "seed": "seed"
 )
 @click.option("--steps", type=int, help="Steps of each tuning.")
 @click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine.")
-@click.option("--folds", type=int, metavar="N", help="Groups of windows that are held out in turn.")
+@click.option("--folds", type=int, metavar="N", help="Groups of windows that are held out in turn, patients whole.")
 @seed_option
 @log_option
 @dry_run_option("tuned")
@@ -81,7 +81,7 @@ def adapt(
     chosen = gather(data, options)
     check_classes([each.name for each in outline.classes], [each.name for each in chosen.classes], model)
     material = gather_material(
-        chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
+        chosen.datasets, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
     count = _number(sum(len(field.windows) for field in material.fields), "window")
     echo(f"{model} ({model_path(model).name}): {count} of {_number(len(material.fields), 'image')}")
@@ -114,14 +114,18 @@ def measured(outcome: Outcome, model: str) -> str:
     choice = outcome.choice
     if choice is None:
         return (
-            f"{counts}: with a single window nothing could be held out, so nothing was measured; annotate at least "
-            "two windows, better four"
+            f"{counts}: with nuclei in a single window nothing could be held out, so nothing was measured; annotate "
+            "at least two windows, better four"
         )
+    empty = ""
+    if outcome.empty:
+        empty = f"; {_number(outcome.empty, 'window')} without nuclei: by the area that is taken for nuclei there"
     better = int((choice.after > choice.before).sum())
     worse = int((choice.after < choice.before).sum())
     return (
-        f"{counts}, each held out once: AJI {choice.before.mean():.3f} with {model}, {choice.after.mean():.3f} adapted "
-        f"({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); better in {better}, worse in {worse}"
+        f"{counts}, held out in turn ({outcome.held_out}): AJI {choice.before.mean():.3f} with {model}, "
+        f"{choice.after.mean():.3f} adapted ({outcome.gain:+.3f}, standard error {outcome.gain_error:.3f}); "
+        f"better in {better}, worse in {worse}{empty}"
     )
 
 

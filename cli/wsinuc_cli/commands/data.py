@@ -107,7 +107,7 @@ def split(
     """
     if few and (stratify or group):
         raise click.UsageError("--few spreads its patches by itself; leave --stratify and --group out")
-    from wsinuc.datasets.sampling.split import few_patches, split_images
+    from wsinuc.datasets.sampling.split import few_patches, split_images, torn_apart
     from wsinuc.own_files import check_place
     from wsinuc.workflows.data.info import open_for_counting
 
@@ -118,6 +118,9 @@ def split(
     else:
         division = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
     division.save(output)
+    torn = torn_apart(division, dataset)
+    if torn is not None:
+        echo(f"Note: {torn}")
     for name, places in division.parts.items():
         echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
     echo(f"Written to {output}")

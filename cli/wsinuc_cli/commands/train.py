@@ -146,8 +146,8 @@ class Numbers(NumbersType):
     "--folds",
     type=int,
     metavar="N",
-    help="[ddpm] Folds of the cross-validation, whole images each; 0 for none.  [default: 4 where images are few, up "
-    "to 32 windows of 256 px]",
+    help="[ddpm] Folds of the cross-validation, whole patients each, or slides or images where these are not known; "
+    "0 for none.  [default: 4 where images are few, up to 32 windows of 256 px]",
 )
 @click.option(
     "--balance",
@@ -268,7 +268,7 @@ def _say_measured(measured: CrossValidation, output: Path, following: str) -> No
     """Print what the model measured of itself, and write the page of windows."""
     from wsinuc.workflows.train.windows_report import class_lines, window_lines, write_windows_page
 
-    echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds):")
+    echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds of {measured.kin}):")
     for line in (*window_lines(measured), *class_lines(measured)):
         echo(line)
     page = write_windows_page(measured, output, following)

@@ -152,7 +152,7 @@ def split_file(folder: Path) -> Parser:
     for name in ("a", "b"):
         datasets.save(datasets.picture(1), root / "images" / f"{name}.png")
         datasets.save(datasets.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
-    parts = {"train": (("a", Box(0, 0, 8, 8)), ("b", None)), "test": (("b", None),)}
+    parts = {"train": (("a", Box(0, 0, 8, 8)),), "test": (("b", None),), "all": (("b", None),)}
     Split(parts=parts, dataset="folder", seed=1).save(folder / "seed.json")
 
     def read(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,9 +22,9 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.targets import centre_distance
 from wsinuc.workflows.adapt.batches import kept
 from wsinuc.workflows.adapt.networks import Part
-from wsinuc.workflows.adapt.settings import Refit, aji_of, refit
+from wsinuc.workflows.adapt.settings import Refit, judged, refit
 from wsinuc.workflows.adapt.sight import Sight, sights_of
-from wsinuc.workflows.adapt.trials import Trial, choose
+from wsinuc.workflows.adapt.trials import Trial, choose, folds_of
 from wsinuc.workflows.adapt.tune import Taught, lessons_of, squares_beside
 from wsinuc.workflows.adapt.windows import Field, Window, field_of, rest_of
 
@@ -118,9 +119,12 @@ def test_rest_is_drawn_by_a_seed() -> None:
     assert not any(field.windows for field in fields)
 
 
+once = cache(ellipses)
+
+
 def scored(seed: int, level: int, background: int = 0, only: int | None = None) -> tuple[Window, np.ndarray]:
     """Ellipses apart from each other, and a network that gives nuclei this level; of some only the first few."""
-    labels = ellipses((160, 160), 40, seed)
+    labels = once((160, 160), 40, seed)
     image = LabelledImage(
         name=f"w{seed}", image=np.zeros((160, 160, 3), np.uint8), labels=labels, attributes={}, mpp=0.5
     )
@@ -138,7 +142,7 @@ def test_a_choice_is_measured_on_windows_that_had_no_part_in_it() -> None:
         window, good = scored(seed, 255)
         _, poor = scored(seed, 255, only=10)
         # The last window alone is better with the weights at the start.
-        trials.append(Trial(window, {0.0: good if seed == 3 else poor, 0.5: poor if seed == 3 else good}))
+        trials.append(Trial(window, {0.0: good if seed == 3 else poor, 0.5: poor if seed == 3 else good}, seed))
     choice = choose(trials, Echo())
     assert choice.share == 0.5
     assert choice.refit.names in ((), ("certainty",)), "what no other window gains from stays"
@@ -151,8 +155,71 @@ def test_the_smaller_share_is_taken_of_equals() -> None:
     trials = []
     for seed in range(3):
         window, scores = scored(seed, 255)
-        trials.append(Trial(window, dict.fromkeys((0.0, 0.5, 1.0), scores)))
+        trials.append(Trial(window, dict.fromkeys((0.0, 0.5, 1.0), scores), seed))
     assert choose(trials, Echo()).share == 0.0
+
+
+def shown(seed: int, annotated: int, found: int) -> tuple[Window, np.ndarray]:
+    """A window with so many nuclei, of which, or beyond which, a network finds so many."""
+    window, scores = scored(seed, 255, only=found)
+    labels = window.image.labels
+    return replace(window, image=replace(window.image, labels=np.where(labels <= annotated, labels, 0))), scores
+
+
+def told(better: int, *empty: int) -> list[Trial]:
+    """Four windows whose nuclei a share of 0.5 finds better by so many, and some without nuclei, in which it finds so
+    many; too few nuclei in all to fit settings to."""
+    trials = []
+    for seed in range(4):
+        window, usual = shown(seed, 15, 10)
+        trials.append(Trial(window, {0.0: usual, 0.5: shown(seed, 15, 10 + better)[1]}, seed))
+    for number, falsely in enumerate(empty, start=4):
+        window, free = shown(9, 0, 0)
+        trials.append(Trial(window, {0.0: free, 0.5: shown(9, 0, falsely)[1]}, number))
+    return trials
+
+
+@pytest.mark.parametrize("better", [-2, 2])
+def test_a_window_without_nuclei_on_which_all_do_alike_changes_no_choice(better: int) -> None:
+    alone = choose(told(better), Echo())
+    window, falsely = shown(9, 0, 5)
+    empty = [Trial(window, {0.0: falsely, 0.5: falsely}, 4 + number) for number in range(3)]
+    beside = choose([*told(better), *empty], Echo())
+    assert beside.share == alone.share == (0.5 if better > 0 else 0.0)
+    assert np.array_equal(beside.before[:4], alone.before)
+    assert np.array_equal(beside.after[:4], alone.after)
+    assert np.array_equal(beside.after[4:], beside.before[4:])
+
+
+def test_false_nuclei_in_a_window_without_any_count_against_a_choice_by_their_area() -> None:
+    assert choose(told(0, 0), Echo()).share == choose(told(0, 1), Echo()).share == 0.0
+    assert choose(told(2, 1), Echo()).share == 0.5, "one false nucleus does not outweigh eight that are found besides"
+    assert choose(told(2, 40), Echo()).share == 0.0, "more false ones than other windows show do"
+    window, one = shown(9, 0, 1)
+    _, many = shown(9, 0, 40)
+    assert 1 > judged(window, one, Echo()).merit(0.1) > 0.9 > judged(window, many, Echo()).merit(0.1) > 0.2
+
+
+def test_windows_of_a_patient_choose_nothing_for_one_another() -> None:
+    trials = [replace(trial, kin=number // 2) for number, trial in enumerate(told(2))]
+    good = [{0.0: trial.scores[0.5], 0.5: trial.scores[0.0]} for trial in trials]
+    # The patient of the first two windows is better with the weights at the start, the other with the tuned ones.
+    opposed = [replace(trials[n], scores=good[n]) if n < 2 else trials[n] for n in range(4)]
+    choice = choose(opposed, Echo())
+    assert (choice.after < choice.before).tolist() == [True, True, False, False]
+    assert np.array_equal(choice.after[2:], choice.before[2:]), "the other patient has chosen the weights at the start"
+
+
+def test_windows_of_a_patient_are_held_out_together_and_nuclei_are_in_every_fold() -> None:
+    windows = [scored(seed, 255)[0] for seed in range(4)]
+    of_patients = [
+        replace(window, image=replace(window.image, attributes={"patient": patient}))
+        for window, patient in zip(windows, "abab", strict=True)
+    ]
+    assert folds_of(windows, 2) == [{"w0", "w2"}, {"w1", "w3"}]
+    assert folds_of(of_patients, 4) == [{"w0", "w2"}, {"w1", "w3"}]
+    mixed = [windows[0], shown(7, 0, 0)[0], windows[1], shown(8, 0, 0)[0]]
+    assert all(fold & {"w0", "w1"} for fold in folds_of(mixed, 2))
 
 
 def test_a_threshold_that_hides_nuclei_is_fitted_again() -> None:
@@ -211,8 +278,8 @@ def test_what_is_ignored_counts_in_nothing() -> None:
     window, scores = scored(1, 255, only=20)
     hidden = (window.image.labels > 20) | (scores[0] == 0) & (window.image.labels > 0)
     ignoring = replace(window, image=replace(window.image, ignore=hidden))
-    assert aji_of(window, scores, Echo()) < 0.8
-    assert aji_of(ignoring, scores, Echo()) > 0.95
+    assert judged(window, scores, Echo()).aji < 0.8
+    assert judged(ignoring, scores, Echo()).aji > 0.95
     assert ignoring.nuclei == 20
     assert window.nuclei == 40
 

@@ -128,9 +128,12 @@ def test_patients_are_held_out_together():
     images = [replace(image, attributes={"slide": "a" if i < 3 else "b"}) for i, image in enumerate(IMAGES)]
     assert np.array_equal(np.unique(table_of(images).groups), [0, 1])
     assert np.array_equal(np.unique(table_of(images[:3]).groups), [0, 1, 2])
-    # A patient may have several slides.
-    images = [replace(image, attributes={**image.attributes, "patient": "p"}) for image in images]
-    assert np.array_equal(np.unique(table_of(images).groups), [0])
+    # A patient may have several slides, which are apart where there is one patient alone.
+    of_one = [replace(image, attributes={**image.attributes, "patient": "p"}) for image in images]
+    assert np.array_equal(np.unique(table_of(of_one).groups), [0, 1])
+    assert "all of one patient" in str(table_of(of_one).kin)
+    of_two = [replace(image, attributes={"slide": str(i), "patient": "pq"[i % 2]}) for i, image in enumerate(images)]
+    assert table_of(of_two).kin.groups == (0, 1, 0, 1)
 
 
 def test_a_classifier_says_of_a_nucleus_the_same_whatever_stands_beside_it():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -20,6 +21,7 @@ from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
 from wsinuc.nuclei import Frame
 from wsinuc.nuclei.measure import measure
+from wsinuc.workflows.evaluate.predictions import Prediction, write_label_image
 from wsinuc.workflows.evaluate.run import (
     evaluate,
     evaluate_folders,
@@ -148,10 +150,43 @@ def test_a_folder_in_use_is_refused_before_any_work(dataset, tmp_path):
 def test_misfits_are_named(dataset, tmp_path):
     with pytest.raises(DataError, match=r"a: the annotation is \(150, 210\) .* prediction \(3, 3\)"):
         evaluate(dataset, lambda image: np.zeros((3, 3), np.int32))
-    with pytest.raises(DataError, match=r"a\.png is missing"):
-        evaluate(dataset, partial(read_prediction, folder=tmp_path))
     with pytest.raises(DataError, match="no PNG files"):
         evaluate_folders(dataset.path / "labels", tmp_path / "set")
+
+
+def test_missing_predictions_are_named_before_any_is_scored(dataset, tmp_path):
+    whole, some = tmp_path / "whole", tmp_path / "some"
+    for image in dataset:
+        known_classes = np.zeros(image.labels.max() + 1, np.int32)
+        write_label_image(Prediction(image.labels, known_classes), whole, image.name, ("round", "long"))
+    names = [image.name for image in dataset]
+    assert len(names) > 1
+    told = []
+
+    def scored(folder, chosen=dataset):
+        options = {"predicted_classes": ("round", "long"), "out": tmp_path / "scored", "on_image": told.append}
+        return evaluate(chosen, partial(read_prediction, folder=folder), **options)
+
+    for gone, message in [
+        (f"{names[-1]}.png", rf"some lacks 1 of {len(names)} label images: {names[-1]}\.png; files are found by"),
+        (f"classes/{names[-1]}.csv", rf"lacks 1 of {len(names)} tables of classes: classes/{names[-1]}\.csv"),
+    ]:
+        shutil.copytree(whole, some)
+        (some / gone).unlink()
+        with pytest.raises(DataError, match=message):
+            scored(some)
+        with pytest.raises(DataError, match=message):
+            evaluate_folders(some, dataset.path / "labels", on_image=told.append)
+        shutil.rmtree(some)
+    assert not told
+    assert not (tmp_path / "scored").exists()
+    with pytest.raises(DataError, match=rf"lacks {len(names)} of .* images: a\.png, .*, and it holds nothing"):
+        scored(some)
+    # The names of patches are those that a saved prediction has.
+    patch = dataset.patches([("a", Box(0, 0, 40, 50))])
+    (whole / "a_0_0.png").write_bytes((whole / "a.png").read_bytes())
+    with pytest.raises(DataError, match=r"lacks 1 of 1 tables of classes: classes/a_0_0\.csv"):
+        scored(whole, patch)
 
 
 def test_command_on_label_images(dataset, tmp_path):

@@ -100,7 +100,7 @@ def test_written_maps_score_the_same(dataset: Dataset, evaluated: tuple[Evaluati
     folders = evaluate_folders(out / "predictions", dataset.path / "labels", mpp=MPP, scoring=SEMANTIC).summary()
     assert again["semantic"] == first["semantic"] == folders["semantic"]
     (out / "predictions/semantic/b.png").unlink()
-    with pytest.raises(DataError, match="b: the prediction has no classes of pixels"):
+    with pytest.raises(DataError, match=r"lacks 1 of . maps of classes of pixels, which --sem.*: semantic/b\.png"):
         evaluate(dataset, read, predicted_classes=NAMES, scoring=SEMANTIC)
     Image.fromarray(np.full((110, 130), 300, np.uint16)).save(out / "predictions/semantic/b.png")
     with pytest.raises(DataError, match="0 to 255, got 300"):

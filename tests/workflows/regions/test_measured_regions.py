@@ -27,7 +27,7 @@ from wsinuc.workflows.regions.bands import BorderBands, check_limits
 from wsinuc.workflows.regions.drawn import SlideFrame, load_regions
 from wsinuc.workflows.regions.figures import RegionFigures
 from wsinuc.workflows.regions.run import measure_regions, slide_frame
-from wsinuc.workflows.regions.tables import region_rows, to_csv
+from wsinuc.workflows.regions.tables import region_rows, to_csv, write_tables
 from wsinuc_cli.main import main
 
 SHAPE = (420, 500)
@@ -112,6 +112,20 @@ def test_conditions_leave_nuclei_out(result: Path, nuclei: Nuclei) -> None:
     assert 0 < small.nuclei < large.nuclei < all_of_them.nuclei == small.nuclei + large.nuclei
     assert small.area_mm2 == all_of_them.area_mm2
     assert small.medians["area_um2"] < 40 <= large.medians["area_um2"]
+    assert (all_of_them.where, small.where) == ((), ("area_um2<40",))
+
+
+def test_tables_say_which_nuclei_they_count(result: Path, tmp_path: Path) -> None:
+    whole = {"All": shapely.box(50, 40, 450, 380)}
+    some = measure_regions(result, whole, where=["area_um2 < 40", "probability>=0.1"], bands_um=(5,))
+    written = write_tables(some, tmp_path / "some.csv")
+    assert len(written) == 2
+    for path in written:
+        assert {line["where"] for line in rows(path)} == {"area_um2<40 and probability>=0.1"}
+    # A line of all nuclei beside one of some says nothing, and all of them have no such column.
+    both = list(csv.DictReader(io.StringIO(to_csv(region_rows([*some, *measure_regions(result, whole)])))))
+    assert [line["where"] for line in both] == ["area_um2<40 and probability>=0.1", ""]
+    assert "where" not in rows(write_tables(measure_regions(result, whole), tmp_path / "all.csv")[0])[0]
 
 
 @pytest.mark.parametrize(

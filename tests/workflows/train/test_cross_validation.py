@@ -21,12 +21,13 @@ from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import Verdicts, certainty
 from wsinuc.models.features.ensemble import EnsembleConfig
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.workflows.train.cross_validation import CrossValidation, cross_validate, fold_of
+from wsinuc.separation.settings import WatershedSettings
+from wsinuc.workflows.train.cross_validation import CrossValidation, cross_validate
 from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig, chosen_folds
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.finetune import FinetuneConfig
 from wsinuc.workflows.train.pixel_table import PixelTable
-from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities
+from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities, fit_watershed
 from wsinuc.workflows.train.windows_report import class_lines, window_lines, write_windows_page
 
 
@@ -113,10 +114,43 @@ def test_probabilities_are_corrected_where_enough_nuclei_are_wrong() -> None:
         assert fit_probabilities(odd) == UNCORRECTED
 
 
-def test_folds_are_as_large_as_can_be() -> None:
-    assert sorted(fold_of(4, 4, seed=3).tolist()) == [0, 1, 2, 3]
-    assert np.bincount(fold_of(10, 4, seed=3)).tolist() == [3, 3, 2, 2]
-    assert fold_of(10, 4, seed=3).tolist() == fold_of(10, 4, seed=3).tolist()
+def test_windows_without_nuclei_decide_by_what_is_found_in_them() -> None:
+    start = WatershedSettings(mpp=0.5)
+
+    def merit(number: int, settings: WatershedSettings) -> float:
+        threshold = settings.foreground_threshold
+        if number == 0:
+            return 0.6 + 0.02 * (threshold == 0.4)
+        return 1.0 if number < 4 else 0.5 + threshold / 2
+
+    def fitted(*numbers: int) -> float:
+        return fit_watershed(numbers, merit, start, nuclear=(0,)).foreground_threshold
+
+    assert fitted(0) == 0.4
+    assert fitted(0, 1, 2, 3) == 0.4, "windows on which all thresholds do alike change nothing"
+    assert fitted(0, 4) == 0.65, "false nuclei count"
+    assert fitted(1, 4) == start.foreground_threshold, "without any nucleus nothing is fitted"
+
+
+def of(images: list[LabelledImage], **attributes: str) -> list[LabelledImage]:
+    return [
+        replace(image, attributes=dict(zip(attributes, values, strict=True)))
+        for image, values in zip(images, zip(*attributes.values(), strict=True), strict=True)
+    ]
+
+
+def test_a_patient_is_in_one_fold_and_the_figures_say_so() -> None:
+    learned: list[NDArray[np.bool_]] = []
+
+    def learn(chosen: NDArray[np.bool_]) -> KnowingTeacher:
+        learned.append(chosen)
+        return KnowingTeacher()
+
+    four = [*WINDOWS, window(3)]
+    done = cross_validate(of(four, patient="abab", slide="1234"), learn, folds=4, seed=0)
+    assert sorted(map(tuple, learned)) == [(False, True, False, True), (True, False, True, False)]
+    assert done.as_json()["held_out"] == "patient"
+    assert str(done.kin) == "2 patients, each whole"
 
 
 def test_few_images_are_cross_validated_and_many_are_not() -> None:

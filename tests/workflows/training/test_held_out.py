@@ -52,6 +52,17 @@ def test_windows_that_were_cut_from_one_image_have_its_name_behind_their_own() -
     assert len({images[i].attributes["name"] for i in apart}) == 1
 
 
+def test_patients_are_held_out_whole_where_there_are_two() -> None:
+    images = [
+        replace(nudiff.tissue(0), name=f"set/{i}", attributes={"name": str(i), "patient": f"p{i % 3}"})
+        for i in range(9)
+    ]
+    learned, apart = set_apart(images, 0.2, seed=0)
+    assert len({i % 3 for i in apart}) == 1
+    assert (len(learned), len(apart)) == (6, 3)
+    assert len(set_apart(images[::3], 0.2, seed=0)[1]) == 1, "of one patient an image"
+
+
 def losses(out: Path) -> list[float]:
     return [line["validation"] for line in read_log(out.with_suffix(".jsonl")) if line["validation"] is not None]
 

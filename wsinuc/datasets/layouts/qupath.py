@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
+from wsinuc.datasets.base import UNLABELLED, Annotation, Cutting, Layout, Row
 from wsinuc.datasets.class_names import free_classes, numbers_of, spelling_notes
 from wsinuc.datasets.layouts.qupath_check import FEWEST_NUCLEI, fits
 from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated, is_result
@@ -157,6 +157,11 @@ class QuPathLayout(Layout):
             point_classes=point_classes if marked and self.classes else None,
             ignore=ignore if ignore.any() else None,
         )
+
+    def cutting(self, row: Row) -> Cutting:
+        _, region = self._by_name[row["name"]]
+        slide = region.slide
+        return Cutting(slide=slide.file.slide, box=region.box.shift(*slide.origin_yx), shape=slide.shape)
 
     def unlabelled(self) -> str:
         left_out = sum((slide.drawing.left_out for slide in self._slides), Counter())

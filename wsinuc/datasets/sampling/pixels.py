@@ -19,6 +19,7 @@ from wsinuc.grid import Box
 from wsinuc.recent import Recent
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tissue import TissueMask, find_tissue
+from wsinuc.urls import Place
 
 REGION = 256
 """Side of the regions in which a slide is read, in pixels of the view: about what scanners store as one tile."""
@@ -72,6 +73,8 @@ class LazyImage:
     read: Callable[[], NDArray[np.uint8]]
     cache: PixelCache
     shape: tuple[int, ...]
+    file: Place | None = None
+    """The file that it shows, where it is known."""
 
     @classmethod
     def of(cls, read: Callable[[], NDArray[np.uint8]], cache: PixelCache) -> LazyImage:
@@ -106,6 +109,11 @@ class SlidePixels:
             There is none.
         """
         return cls(view, find_tissue(view), cache)
+
+    @property
+    def file(self) -> Place | None:
+        """The file of the slide; None for one in memory."""
+        return self.view.slide.path
 
     @property
     def shape(self) -> tuple[int, int, int]:

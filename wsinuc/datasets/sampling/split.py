@@ -8,6 +8,7 @@ numbers and seed give the same split anywhere.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.limits import read_json
+from wsinuc.shown import shown
 from wsinuc.typed_json import from_json
 from wsinuc.urls import PathLike, to_path
 
@@ -29,6 +31,9 @@ GROUPS = ("tissue", "organ", "patient", "source")
 """Attributes over which few patches are spread; the first that the images have, and that differs among them."""
 DENSITIES = 4
 """Patches are told apart by how many nuclei they hold, in so many equal shares."""
+
+ALL = "all"
+"""The part that may hold what others hold."""
 
 Place = tuple[str, Box | None]
 """Name of an image, and the part of it that is meant; None is all of it."""
@@ -59,12 +64,23 @@ class _Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Named parts of a data set."""
+    """Named parts of a data set, none of which shares a pixel with another one; only `ALL` holds what others hold.
+
+    Examples
+    --------
+    >>> Split(parts={"train": (("a", None), ("b", None)), "test": (("b", None),)}, dataset="folder", seed=0)
+    Traceback (most recent call last):
+    wsinuc.errors.DataError: the parts train and test share 1 place (b), and who learns from one would be measured \
+on what is known: leave it out of one of them (only a part called all holds what others hold)
+    """
 
     parts: Mapping[str, tuple[Place, ...]]
     dataset: str
     """Layout of the data set that was split."""
     seed: int
+
+    def __post_init__(self) -> None:
+        _check_apart(self.parts)
 
     def of(self, dataset: Dataset, part: str) -> Dataset:
         """One part of a data set.
@@ -122,7 +138,46 @@ class Split:
             parts = {name: tuple(entry.place for entry in entries) for name, entries in stored.parts.items()}
         except ValueError as error:  # a box whose end lies before its beginning
             raise DataError(f"{path} is a damaged split ({error})") from error
-        return cls(parts=parts, dataset=stored.dataset, seed=stored.seed)
+        try:
+            return cls(parts=parts, dataset=stored.dataset, seed=stored.seed)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def _check_apart(parts: Mapping[str, tuple[Place, ...]]) -> None:
+    """Raise DataError for a place that a part names twice, and for parts that share pixels."""
+    placed: dict[str, list[tuple[str, Box | None]]] = {}
+    shared: dict[tuple[str, str], list[Place]] = {}
+    for part, places in parts.items():
+        twice = [place for place, times in Counter(places).items() if times > 1]
+        if twice:
+            raise DataError(f"part {shown(part)} names {_shown(twice[0])} twice: each place counts once, leave one out")
+        if part == ALL:
+            continue
+        for place in places:
+            name, box = place
+            for other in dict.fromkeys(own for own, known in placed.get(name, ()) if _share(box, known)):
+                shared.setdefault((other, part), []).append(place)
+        for name, box in places:
+            placed.setdefault(name, []).append((part, box))
+    for (one, other), common in shared.items():
+        some = ", ".join(map(_shown, common[:3])) + (", ..." if len(common) > 3 else "")
+        what, them = ("place", "it") if len(common) == 1 else ("places", "them")
+        raise DataError(
+            f"the parts {shown(one)} and {shown(other)} share {len(common)} {what} ({some}), and who learns from one "
+            f"would be measured on what is known: leave {them} out of one of them (only a part called {ALL} holds what "
+            "others hold)"
+        )
+
+
+def _share(one: Box | None, other: Box | None) -> bool:
+    """Whether two parts of one image have a pixel in common."""
+    return one is None or other is None or one.overlaps(other)
+
+
+def _shown(place: Place) -> str:
+    name, box = place
+    return shown(name) if box is None else f"{shown(name)} at y {box.y0}, x {box.x0}"
 
 
 def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) -> Split:
@@ -193,6 +248,35 @@ def split_images(
     assigned = share_out(dataset.rows, fractions, stratify=stratify, group=group, seed=seed, source=str(dataset.path))
     parts = {name: tuple((dataset.names[i], dataset.boxes[i]) for i in indices) for name, indices in assigned.items()}
     return Split(parts=parts, dataset=dataset.layout.name, seed=seed)
+
+
+def torn_apart(split: Split, dataset: Dataset) -> str | None:
+    """What to say where patients, or else slides, lie in several parts; None where none does, or none is known.
+
+    Of a single patient, or slide, nothing is said: there is nothing else to test on.
+    """
+    for wanted in ("patient", "slide"):
+        attribute = next((name for name in dataset.rows[0] if name.casefold() == wanted), None)
+        if attribute is None:
+            continue
+        value_of = {row["name"]: row[attribute] for row in dataset.rows}
+        if len({value for value in value_of.values() if value}) < 2:
+            continue
+        parts = Counter(
+            value
+            for part, places in split.parts.items()
+            if part != ALL
+            for value in {value_of[name] for name, _ in places}
+            if value
+        )
+        torn = sum(count > 1 for count in parts.values())
+        if not torn:
+            return None
+        return (
+            f"{torn} of {len(parts)} {wanted}s lie in several parts, so that no part says how another {wanted} would "
+            f"do: --group {attribute} keeps them together"
+        )
+    return None
 
 
 def _grid(shape: tuple[int, ...], size: int) -> list[Box]:

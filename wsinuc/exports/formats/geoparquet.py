@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ from wsinuc.store.conditions import Conditions
 
 ROW_GROUP = 50_000
 """Nuclei that a reader decodes together; about 20 MB."""
+WHERE = b"wsinuc_where"
+"""Key in the file's metadata of the conditions for which these nuclei alone are in it; all are in a file without."""
 
 
 def write_geoparquet(result: Path, out: Path, *, where: str | Sequence[str] = ()) -> None:
@@ -38,11 +41,14 @@ def write_geoparquet(result: Path, out: Path, *, where: str | Sequence[str] = ()
     DamageError, OutputError, DataError
         The result cannot be read, or ``out`` not be written.
     """
-    groups = row_groups(Conditions.parse(where).of_tables(iter_tables(result)), ROW_GROUP)
+    conditions = Conditions.parse(where)
+    groups = row_groups(conditions.of_tables(iter_tables(result)), ROW_GROUP)
     first = next(groups)
-    with replacing(out) as stream, pq.ParquetWriter(stream, first.schema, **PARQUET) as writer:
-        writer.write_table(first)
-        for group in groups:
+    schema = first.schema
+    if conditions.texts:
+        schema = schema.with_metadata({**schema.metadata, WHERE: " and ".join(conditions.texts).encode()})
+    with replacing(out) as stream, pq.ParquetWriter(stream, schema, **PARQUET) as writer:
+        for group in chain([first], groups):
             writer.write_table(group)
 
 

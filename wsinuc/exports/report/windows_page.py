@@ -70,6 +70,8 @@ class TrainingFacts:
     """Name of the model's file."""
     nuclei: int
     folds: int
+    held_out: str
+    """What was held out together, in words."""
     dice: float
     aji: float
     calibration_error: float | None

@@ -197,4 +197,5 @@ def _provenance(whole: WholeResult) -> dict[str, Any]:
         "run_id": whole.run_id,
         "um_per_px": frame.mpp,
         "level0_px_per_px_yx": list(frame.downsample),
+        **({"where": list(whole.where)} if whole.where else {}),
     }

@@ -27,6 +27,8 @@ class WholeResult:
     """File name of the slide."""
     has_image: bool
     """Whether the result holds pixels of the slide."""
+    where: tuple[str, ...] = ()
+    """Conditions for which these nuclei alone are here."""
 
 
 def read_whole(result: PathLike, *, where: str | Sequence[str] = ()) -> WholeResult:
@@ -58,4 +60,5 @@ def read_whole(result: PathLike, *, where: str | Sequence[str] = ()) -> WholeRes
         run_id=settings_hash(settings),
         slide=Path(str(content.get("slide", ""))).name,
         has_image=settings.get("image", "none") != "none",
+        where=conditions.texts,
     )

@@ -17,6 +17,7 @@ from wsinuc.workflows.adapt.run import Adaptation
 from wsinuc.workflows.adapt.trials import folds_of
 from wsinuc.workflows.adapt.windows import Field, in_classes
 from wsinuc.workflows.training.cost import TrainingCost, cost_of_parts, measured
+from wsinuc.workflows.training.folds import FEWEST
 
 STEPS = 5
 """That are timed; the first is slower than others."""
@@ -39,14 +40,15 @@ def adapt_cost(model: str, material: Material, config: AdaptConfig, *, device: s
     # One field stands for all: scoring those of a large model takes minutes, and a plan has to come at once.
     adaptation = Adaptation(start, fields[:1], (), few, prepare_device(device), lambda message: None)
     scoring = (time.monotonic() - begun) * _area((*fields, *material.rest)) / _area(fields[:1])
-    names = [window.image.name for field in material.fields for window in field.windows]
-    tunings = len(folds_of(names, config.folds)) + 1 if len(names) > 1 else 1
+    windows = [window for field in material.fields for window in field.windows]
+    held_out = sum(window.nuclei > 0 for window in windows) >= FEWEST
+    tunings = len(folds_of(windows, config.folds)) + 1 if held_out else 1
     parameters = sum(p.numel() for part in parts_of(start) for p in learner_of(part).module.parameters())
     cost = cost_of_parts(
         measured(lambda: adaptation.tuned(frozenset())),
         round(tunings * config.fit.steps / STEPS),
         parameters=parameters,
-        text=f"{len(names)} windows, tuned {tunings} times for {config.fit.steps} steps",
+        text=f"{len(windows)} windows, tuned {tunings} times for {config.fit.steps} steps",
         what=f"round of {STEPS} steps",
     )
     return replace(cost, seconds=(cost.seconds or 0.0) + scoring)

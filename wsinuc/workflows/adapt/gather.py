@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wsinuc.datasets.base import Dataset
+from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import DataError
+from wsinuc.workflows.adapt.annotated import Annotated
 from wsinuc.workflows.adapt.windows import Field, Window, fields_of, rest_of, slide_samples
 from wsinuc.workflows.data.sources import Source, open_sources
-
-_ANNOTATIONS = (".geojson", ".json", ".csv", ".zip")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +29,6 @@ class Material:
 
 def gather_material(
     datasets: Sequence[Dataset],
-    sources: Sequence[str],
     rest: Sequence[Source],
     *,
     mpp: float,
@@ -37,11 +39,12 @@ def gather_material(
 
     Parameters
     ----------
-    sources
-        The data sets as the user names them: a slide among them is tissue on which the model should stay as it is, and
-        what its windows are fitted to.
+    datasets
+        Slides that their images were cut from are tissue on which the model should stay as it is, and what the windows
+        are fitted to.
     rest
-        More slides, images, folders and data sets, by path or open, whose annotation is ignored.
+        More slides, images, folders and data sets, by path or open, whose annotation is ignored. Nothing is taken of
+        what is annotated in ``datasets``.
     mpp
         The model's um per pixel.
     file_mpp
@@ -55,18 +58,32 @@ def gather_material(
         A file does not say its resolution.
     """
     fields: list[Field] = []
-    tissue = []
-    for dataset, source in zip(datasets, sources, strict=True):
-        slide = slide_of(source)
-        samples = None
-        if slide is not None:
-            opened = open_sources([slide], mpp=mpp, file_mpp=file_mpp)
-            samples = slide_samples(opened[0])
-            tissue += opened
-        fields += [replace(_named(field, dataset), samples=samples) for field in fields_of(dataset, mpp)]
+    tissue: list[Pixels] = []
+    annotated = Annotated(datasets)
+    slides: dict[Path, NDArray[np.uint8] | None] = {}
+    for dataset in datasets:
+        cuttings = {row["name"]: (dataset.layout.cutting(row), dataset.resolution(row)) for row in dataset.rows}
+        for field in fields_of(dataset, mpp):
+            cutting, own_mpp = cuttings[field.windows[0].image.attributes["name"]]
+            samples = None
+            if cutting is not None:
+                slide = cutting.slide.resolve()
+                if slide not in slides:
+                    opened = open_sources([cutting.slide], mpp=mpp, file_mpp=own_mpp)
+                    slides[slide] = slide_samples(opened[0])
+                    tissue += opened
+                samples = slides[slide]
+            fields.append(replace(_named(field, dataset), samples=samples))
     if rest:
-        tissue += open_sources(list(rest), mpp=mpp, file_mpp=file_mpp)
-    return Material(tuple(fields), tuple(rest_of(tissue, seed) if tissue else ()))
+        named = open_sources(list(rest), mpp=mpp, file_mpp=file_mpp, choose=annotated.others)
+        others = [each for each in named if not annotated.is_whole(each)]
+        if not others:
+            raise DataError(
+                "all that --rest names is annotated and learned from: name other images, slides or folders, or leave "
+                "it out"
+            )
+        tissue += others
+    return Material(tuple(fields), tuple(rest_of(tissue, seed, annotated.boxes) if tissue else ()))
 
 
 def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> None:
@@ -82,18 +99,6 @@ def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> N
             f"{model} tells {', '.join(own)} apart, and the windows have {', '.join(annotated)}: give them its "
             "classes, in its order (classes.csv)"
         )
-
-
-def slide_of(source: str) -> Path | None:
-    """The slide that a data set is, as a user names it (``slide.svs``, ``slide.svs=drawn.geojson``); None for a folder.
-
-    Examples
-    --------
-    >>> slide_of("no/such/folder") is None
-    True
-    """
-    parts = [Path(part) for part in source.split("=")]
-    return next((part for part in parts if part.is_file() and part.suffix.lower() not in _ANNOTATIONS), None)
 
 
 def _named(field: Field, dataset: Dataset) -> Field:

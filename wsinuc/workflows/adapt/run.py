@@ -31,10 +31,11 @@ from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Part, Weights, check_adaptable, opened, parts_of
 from wsinuc.workflows.adapt.settings import Refit
 from wsinuc.workflows.adapt.sight import sights_of
-from wsinuc.workflows.adapt.trials import Choice, choose, hold_out, mixture
+from wsinuc.workflows.adapt.trials import Choice, choose, hold_out, kin_among, mixture
 from wsinuc.workflows.adapt.tune import Taught, lessons_of, tune
 from wsinuc.workflows.adapt.windows import Field, Window, in_classes
 from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.training.folds import FEWEST, Kin
 from wsinuc.workflows.training.run import origin_of
 
 UNMEASURED_SHARE = 0.5
@@ -54,6 +55,10 @@ class Outcome:
     """Their names."""
     nuclei: int
     """Annotated in them."""
+    empty: int = 0
+    """So many of them show none."""
+    held_out: Kin | None = None
+    """Which of them were held out together; None where nothing could be held out."""
     choice: Choice | None
     """What held-out windows chose; None where nothing could be held out."""
     share: float
@@ -70,7 +75,10 @@ class Outcome:
 
     @property
     def before(self) -> float | None:
-        """Mean AJI on held-out windows of the model as it was; None where nothing was measured."""
+        """Mean AJI on held-out windows of the model as it was; None where nothing was measured.
+
+        Windows without nuclei count as `wsinuc.metrics.choosing` says.
+        """
         if self.choice is None:
             return None
         return float(np.mean(self.choice.before))
@@ -152,10 +160,13 @@ def adapt(
     windows = [window for field in fields for window in field.windows]
     _check(windows, classes)
     adaptation = Adaptation(start, fields, rest, config, prepare_device(device), on_event)
-    choice = adaptation.choose() if len(windows) > 1 else None
+    shows = sum(window.nuclei > 0 for window in windows)
+    choice = adaptation.choose() if shows >= FEWEST else None
     outcome = Outcome(
         windows=tuple(window.image.name for window in windows),
         nuclei=sum(window.nuclei for window in windows),
+        empty=len(windows) - shows,
+        held_out=None if choice is None else kin_among(windows),
         choice=choice,
         share=choice.share if choice is not None and (choice.share or not anyway) else UNMEASURED_SHARE,
         written=anyway,
@@ -272,6 +283,7 @@ def _origin(config: AdaptConfig, outcome: Outcome, start: Checkpoint) -> dict[st
         nuclei=outcome.nuclei,
         share=outcome.share,
         refit=list(outcome.refit.names),
+        held_out=None if outcome.held_out is None else outcome.held_out.level,
         held_out_aji=measured,
         start={"sha256": start.sha256, **start.provenance},
     )

@@ -1,13 +1,13 @@
 """What turns scores into nuclei, fitted again to held-out windows: threshold, rule of joining, certainty.
 
-Each is kept as it was unless the windows show enough nuclei, and a fit on all windows but one does better on that one,
-on average over all of them.
+Each is kept as it was unless the windows show enough nuclei, and a fit on all windows but one and its kin does better
+on that one, on average over all of them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,14 +20,15 @@ from wsinuc.datasets.augmentation.augment import parted, resized
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.metrics.calibration import certainty, fit_certainty
-from wsinuc.metrics.segmentation import count_overlaps, score
+from wsinuc.metrics.choosing import Judged, nuclear_share, usual_share
+from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.windows import Window
-from wsinuc.workflows.evaluate.ignored import counted
+from wsinuc.workflows.evaluate.ignored import counted, judge
 from wsinuc.workflows.join.run import Joins, joins_of, regress
 from wsinuc.workflows.train.held_out_window import with_settings
 from wsinuc.workflows.train.window_settings import FEWEST_VERDICTS, fit_watershed
@@ -78,11 +79,15 @@ class Refit:
         return replace(model, config=config)
 
 
-def aji_of(window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter) -> float:
-    """AJI of what a segmenter makes of these scores, on the pixels of the window's image."""
-    image = window.image
-    found = _resized(segmenter.separate(scores), image.labels.shape)
-    return score(counted(image.labels, image.ignore), counted(found, image.ignore)).aji
+def judged(window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter) -> Judged:
+    """What a segmenter makes of these scores, on the pixels of the window's image."""
+    return judge(window.image, _resized(segmenter.separate(scores), window.image.labels.shape))
+
+
+def usual_of(windows: Iterable[Window]) -> float:
+    """Share of nuclei in the windows that show some, beside which the merit of others is counted."""
+    images = (window.image for window in windows)
+    return usual_share(nuclear_share(counted(image.labels, image.ignore), image.ignore) for image in images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,39 +96,47 @@ class Refits:
 
     whole: Refit
     apart: tuple[Refit, ...]
-    """One for each window, which it did not see."""
+    """One for each window, which it did not see, nor its kin."""
 
 
-def refit(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits:
-    """What is better fitted again, one after the other."""
+def refit(scored: Sequence[Scored], segmenter: TiledSegmenter, kin: Sequence[int] = ()) -> Refits:
+    """What is better fitted again, one after the other.
+
+    Parameters
+    ----------
+    kin
+        Number of each window's kin, which are left out with it; by default each stands for itself.
+    """
+    kin = kin or range(len(scored))
     nothing = Refits(Refit(), (Refit(),) * len(scored))
     if len(scored) < FEWEST or sum(window.nuclei for window, _ in scored) < ENOUGH:
         return nothing
-    threshold = _threshold(scored, segmenter) or nothing
-    joining = _joining(scored, threshold.whole.of(segmenter)) or nothing
+    threshold = _threshold(scored, segmenter, kin) or nothing
+    joining = _joining(scored, threshold.whole.of(segmenter), kin) or nothing
     apart = tuple(
         replace(first, joining=second.joining) for first, second in zip(threshold.apart, joining.apart, strict=True)
     )
     whole = replace(threshold.whole, joining=joining.whole.joining)
-    return Refits(replace(whole, certainty=_certainty(scored, whole.of(segmenter))), apart)
+    return Refits(replace(whole, certainty=_certainty(scored, whole.of(segmenter), kin)), apart)
 
 
-def _threshold(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
-    """The one of highest AJI, as trainings choose it; see `wsinuc.workflows.train.window_settings`."""
+def _threshold(scored: Sequence[Scored], segmenter: TiledSegmenter, kin: Sequence[int]) -> Refits | None:
+    """The one of highest merit, as trainings choose it; see `wsinuc.workflows.train.window_settings`."""
     start = segmenter.config.watershed
+    usual = usual_of(window for window, _ in scored)
+    nuclear = frozenset(number for number, (window, _) in enumerate(scored) if window.nuclei)
 
     @cache
-    def aji(number: int, settings: WatershedSettings) -> float:
-        return aji_of(*scored[number], with_settings(segmenter, settings, segmenter.config.certainty))
+    def merit(number: int, settings: WatershedSettings) -> float:
+        return judged(*scored[number], with_settings(segmenter, settings, segmenter.config.certainty)).merit(usual)
 
     def fit(chosen: Sequence[int]) -> Refit:
-        deciding = [number for number in chosen if scored[number][0].nuclei]
-        return Refit(threshold=fit_watershed(deciding, aji, start).foreground_threshold)
+        return Refit(threshold=fit_watershed(chosen, merit, start, nuclear=nuclear).foreground_threshold)
 
-    return _if_better(scored, segmenter, fit)
+    return _if_better(scored, segmenter, kin, fit)
 
 
-def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
+def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter, kin: Sequence[int]) -> Refits | None:
     """The rule learned from the windows' own fragments; see `wsinuc.workflows.join.run`."""
     rule = segmenter.config.joining
     if rule is None or segmenter.config.separation != "distance":
@@ -143,20 +156,23 @@ def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | No
         return Refit(joining=regress(Joins(descriptors, np.concatenate([joins[i].gains_um2 for i in chosen])), height))
 
     try:
-        return _if_better(scored, segmenter, fit)
+        return _if_better(scored, segmenter, kin, fit)
     except DataError:
         # All joins of some windows are right, or all are wrong: nothing to learn from.
         return None
 
 
 def _if_better(
-    scored: Sequence[Scored], segmenter: TiledSegmenter, fit: Callable[[Sequence[int]], Refit]
+    scored: Sequence[Scored], segmenter: TiledSegmenter, kin: Sequence[int], fit: Callable[[Sequence[int]], Refit]
 ) -> Refits | None:
-    """What ``fit`` makes of the windows, if what it makes of all but one raises the mean AJI of that one; else None."""
+    """What ``fit`` makes of the windows, if what it makes of all but one and its kin raises the merit of that one, on
+    average over all of them; else None."""
     everyone = range(len(scored))
-    apart = tuple(fit([i for i in everyone if i != index]) for index in everyone)
+    usual = usual_of(window for window, _ in scored)
+    of_kin = {own: fit([i for i in everyone if kin[i] != own]) for own in sorted(set(kin))}
+    apart = tuple(of_kin[own] for own in kin)
     gains = [
-        aji_of(window, scores, fitted.of(segmenter)) - aji_of(window, scores, segmenter)
+        judged(window, scores, fitted.of(segmenter)).merit(usual) - judged(window, scores, segmenter).merit(usual)
         for (window, scores), fitted in zip(scored, apart, strict=True)
     ]
     if np.mean(gains) > 0:
@@ -164,7 +180,7 @@ def _if_better(
     return None
 
 
-def _certainty(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Line | None:
+def _certainty(scored: Sequence[Scored], segmenter: TiledSegmenter, kin: Sequence[int]) -> Line | None:
     """The line of `fit_certainty`, if it makes the verdicts on windows that it was not fitted to more likely."""
     verdicts = [_verdicts(window, scores, segmenter) for window, scores in scored]
     right = sum(int(hits.sum()) for _, hits in verdicts)
@@ -174,7 +190,7 @@ def _certainty(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Line | No
     former: Line = segmenter.config.certainty
     gain = 0.0
     for index, (claimed, hits) in enumerate(verdicts):
-        line = _line([each for i, each in enumerate(verdicts) if i != index])
+        line = _line([each for i, each in enumerate(verdicts) if kin[i] != kin[index]])
         gain += _likelihood(claimed, hits, line) - _likelihood(claimed, hits, former)
     whole = _line(verdicts)
     # A falling line would turn the order of nuclei round: it has learned an accident.

@@ -45,7 +45,7 @@ class Taught:
     @classmethod
     def of(cls, sight: Sight, side: int) -> Taught:
         """Scored where a square of this side fits beside the windows."""
-        if not squares_beside(sight.field.pixels.shape[:2], [window.box for window in sight.field.windows], side):
+        if not squares_beside(sight.field.pixels.shape[:2], sight.field.annotated, side):
             return cls(sight, np.zeros((0, 0, 0), np.uint8))
         return cls(sight, sight.scores())
 
@@ -80,15 +80,15 @@ def _labelled(sight: Sight, size: Fraction, held_out: frozenset[str]) -> list[La
 
 
 def _squares(taught: Taught, pixels: NDArray[np.uint8], size: Fraction, side: int) -> list[Planes]:
-    """Squares beside all windows, also those that are held out."""
+    """Squares beside all that is annotated, also windows that are held out."""
     if not taught.scores.size:
         return []
     planes = np.concatenate([np.moveaxis(pixels, 2, 0), taught.scores])
     height, width = (round(extent * size) for extent in pixels.shape[:2])
     if size != 1:
         planes = np.stack([np.asarray(Image.fromarray(p).resize((width, height), _BILINEAR)) for p in planes])
-    windows = [_sized(window.box, size) for window in taught.sight.field.windows]
-    return [planes[:, *box.slices] for box in squares_beside((height, width), windows, side)]
+    annotated = [_sized(box, size) for box in taught.sight.field.annotated]
+    return [planes[:, *box.slices] for box in squares_beside((height, width), annotated, side)]
 
 
 _BILINEAR = Image.Resampling.BILINEAR

@@ -8,7 +8,7 @@ a field without any.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,6 +56,13 @@ class Field:
     windows: tuple[Window, ...] = ()
     samples: NDArray[np.uint8] | None = None
     """RGB (n, side, side, 3) of the slide that it is a part of, to which a model is fitted; None takes the field."""
+    covered: tuple[Box, ...] = ()
+    """More of it that is annotated, in its pixels, and that therefore does not teach what the model says."""
+
+    @property
+    def annotated(self) -> tuple[Box, ...]:
+        """All that is annotated."""
+        return (*(window.box for window in self.windows), *self.covered)
 
 
 def fields_of(dataset: Dataset, mpp: float) -> Iterator[Field]:
@@ -92,8 +99,15 @@ def in_classes(field: Field, count: int) -> Field:
     return replace(field, windows=windows)
 
 
-def rest_of(sources: Sequence[Pixels], seed: int) -> list[Field]:
-    """Fields of tissue that nobody annotated, drawn by area from sources at the model's resolution.
+def rest_of(
+    sources: Sequence[Pixels], seed: int, annotated: Callable[[Pixels], Sequence[Box]] = lambda source: ()
+) -> list[Field]:
+    """Fields of tissue on which a model should stay as it is, drawn by area from sources at the model's resolution.
+
+    Parameters
+    ----------
+    annotated
+        The parts of a source that are annotated, in its pixels.
 
     Raises
     ------
@@ -110,8 +124,10 @@ def rest_of(sources: Sequence[Pixels], seed: int) -> list[Field]:
         source = sources[number]
         height, width = (min(REST_PX, side) for side in source.shape[:2])
         y, x = (int(start) for start in corner(source, rng, height, width))
-        pixels = np.ascontiguousarray(source[y : y + height, x : x + width])
-        fields.append(Field(pixels, samples=samples[number]))
+        box = Box(y, x, y + height, x + width)
+        pixels = np.ascontiguousarray(source[box.slices])
+        covered = tuple(each.clip(box).relative_to(box) for each in annotated(source) if each.overlaps(box))
+        fields.append(Field(pixels, samples=samples[number], covered=covered))
     return fields
 
 

@@ -37,6 +37,7 @@ def classify_cost(
     untyped_checkpoint(base)
     segmenter = load_segmenter(base, device=device)
     views = 1 + config.views
+    folds = min(config.folds, len(images))
     more = ""
     if config.network is not None:
         more = f"; the {config.network.fit.steps} steps of the network come on top and are not estimated"
@@ -44,7 +45,6 @@ def classify_cost(
         measured(partial(predict_labels, images[0], segmenter=segmenter)),
         len(images) * views,
         parameters=config.classifier.members * len(classes) * (len(DESCRIPTORS) + 1),
-        text=f"{len(images)} images are segmented, each in {views} stains; {config.folds} folds of cross-validation"
-        + more,
+        text=f"{len(images)} images are segmented, each in {views} stains; {folds} folds of cross-validation" + more,
         what="image",
     )

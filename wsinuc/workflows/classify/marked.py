@@ -32,6 +32,7 @@ from wsinuc.segmenters.typed import COLOURS, TypedSegmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
+from wsinuc.workflows.training.folds import Kin, kin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +106,10 @@ class MarkedImage:
         return recoloured(self.segmented.pixels, self.segmented.colours)
 
 
-def groups_of(marked: Sequence[MarkedImage]) -> NDArray[np.intp]:
-    """(images,) number of what is held out together, since it looks alike: patients, else slides, else images.
-
-    The regions of a single slide, of which nothing would be left to learn from, are apart.
-    """
-    patients = {image.patient or image.slide or image.name for image in marked}
-    names = [image.patient or (image.slide if len(patients) > 1 else "") or image.name for image in marked]
-    return np.unique(names, return_inverse=True)[1]
+def kin_among(marked: Sequence[MarkedImage]) -> Kin:
+    """Which images are held out together: those of a patient, else of a slide."""
+    rows = [{"patient": each.patient, "slide": each.slide, "name": each.name} for each in marked]
+    return kin_of(rows, [bool(each.classes.any()) for each in marked])
 
 
 def mark(

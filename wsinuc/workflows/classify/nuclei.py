@@ -14,7 +14,8 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.segmenters.tiling import STAINS
 from wsinuc.segmenters.typed import TypedSegmenter
-from wsinuc.workflows.classify.marked import MarkedImage, PointCounts, groups_of
+from wsinuc.workflows.classify.marked import MarkedImage, PointCounts, kin_among
+from wsinuc.workflows.training.folds import Kin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +29,9 @@ class NucleusTable:
     images: NDArray[np.intp]
     """(n,) number of the image, from 0."""
     groups: NDArray[np.intp]
-    """(n,) what is held out together; see `groups_of`."""
+    """(n,) what is held out together, by its number in ``kin``."""
+    kin: Kin
+    """Which images are held out together."""
     names: tuple[str, ...]
     """Names of the classes."""
     counts: PointCounts
@@ -68,6 +71,7 @@ def describe_marked(
                 f"mark more, or segment with another --model ({counts})"
             )
     sizes = [image.counts.nuclei for image in marked]
+    kin = kin_among(marked)
     described = [
         _described(image, segmenter, views, stain, np.random.default_rng([seed, number]))
         for number, image in enumerate(marked)
@@ -76,7 +80,8 @@ def describe_marked(
         descriptors=np.concatenate(described, axis=1),
         classes=numbers.astype(np.intp) - 1,
         images=np.repeat(np.arange(len(marked)), sizes),
-        groups=np.repeat(groups_of(marked), sizes),
+        groups=np.repeat(np.array(kin.groups, np.intp), sizes),
+        kin=kin,
         names=tuple(each.name for each in classes),
         counts=counts,
     )

@@ -38,7 +38,7 @@ from wsinuc.workflows.classify.cross_validate import (
     permutation_test,
 )
 from wsinuc.workflows.classify.learn_maps import MapsConfig, learn_maps
-from wsinuc.workflows.classify.marked import MarkedImage, groups_of, mark
+from wsinuc.workflows.classify.marked import MarkedImage, kin_among, mark
 from wsinuc.workflows.classify.marks import with_points
 from wsinuc.workflows.classify.nuclei import NucleusTable, describe_marked
 from wsinuc.workflows.data.training_set import label_notes
@@ -212,7 +212,9 @@ def _cross_validated(
         return None, {}
     scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
     folds = min(config.folds, len(np.unique(table.groups)))
-    figures: dict[str, Any] = {"cross_validation": {"folds": folds, **scores.as_json()}}
+    on_event(f"cross-validation: {folds} folds of {table.kin}")
+    measured = {"folds": folds, "held_out": table.kin.level, **scores.as_json()}
+    figures: dict[str, Any] = {"cross_validation": measured}
     if config.permutations:
         figures["permutation_test"] = _tested_by_chance(table, config, on_event)
     return scores, figures
@@ -221,7 +223,8 @@ def _cross_validated(
 def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
     """Images that teach the network, and those that teach the regressions; patients stay whole."""
     sizes = [image.counts.nuclei for image in marked]
-    folds = assign_folds(np.repeat(groups_of(marked), sizes), config.taught + 1, config.seed)
+    groups = np.repeat(np.array(kin_among(marked).groups, np.intp), sizes)
+    folds = assign_folds(groups, config.taught + 1, config.seed)
     first = np.cumsum([0, *sizes[:-1]])
     rest = [size > 0 and folds[start] == 0 for start, size in zip(first, sizes, strict=True)]
     return (

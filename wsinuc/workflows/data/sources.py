@@ -32,7 +32,10 @@ Source = PathLike | Dataset | Slide
 """Where unlabelled pixels come from: a file or folder, a data set whose annotation is ignored, an open slide."""
 SMALL_PX = 2048 * 2048
 """Files with at most this many pixels, at the resolution to train at, are images and not slides."""
-_NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml", ".pdf", ".html")
+_NO_IMAGES = (
+    *(".csv", ".tsv", ".json", ".geojson", ".gz", ".zip", ".md", ".txt", ".xml", ".yaml", ".yml", ".pdf", ".html"),
+    *(".qpproj", ".qpdata"),
+)
 
 
 def open_sources(
@@ -208,7 +211,7 @@ def _of_slide(slide: Slide, mpp: float, cache: PixelCache, coarsest: float) -> P
     view = slide.at(mpp)
     if view.shape[0] * view.shape[1] > SMALL_PX:
         return SlidePixels.of(view, cache)
-    return LazyImage(partial(_read_view, view), cache, (*view.shape, 3))
+    return LazyImage(partial(_read_view, view), cache, (*view.shape, 3), slide.path)
 
 
 def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache, coarsest: float) -> Pixels:
@@ -218,7 +221,7 @@ def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache
     if view.shape[0] * view.shape[1] > SMALL_PX:
         # It stays open as long as it is used; with hundreds of slides that would be as many processes.
         return SlidePixels.of(_open(path, file_mpp, open_slide).at(mpp), cache)
-    return LazyImage(partial(_read_file, path, mpp, file_mpp), cache, (*view.shape, 3))
+    return LazyImage(partial(_read_file, path, mpp, file_mpp), cache, (*view.shape, 3), path)
 
 
 def _read_file(path: Path, mpp: float, file_mpp: float | None) -> NDArray[np.uint8]:

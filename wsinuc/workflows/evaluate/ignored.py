@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.metrics.choosing import Judged
 
 Number = TypeVar("Number", bound=np.integer)
 
@@ -48,6 +49,11 @@ def counted_image(image: LabelledImage) -> LabelledImage:
         points = points[known]
         classes = None if classes is None else classes[known]
     return replace(image, labels=counted(image.labels, image.ignore), points=points, point_classes=classes)
+
+
+def judge(image: LabelledImage, predicted: NDArray[np.integer]) -> Judged:
+    """What predicted labels (h, w) of an annotated image come to, where one prediction is chosen over another."""
+    return Judged.of(counted(image.labels, image.ignore), counted(predicted, image.ignore), image.ignore)
 
 
 def faded(pixels: NDArray[np.uint8], ignore: NDArray[np.bool_] | None) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ Only the search for tissue is left out: annotated fields are taken whole.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from wsinuc.pipeline.seen_image import SeenImage
 from wsinuc.regular import make_folder
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
+from wsinuc.shown import shown
 from wsinuc.slides.array import ArraySlide
 
 
@@ -56,6 +58,8 @@ class Prediction:
     """What was done to make labels of what a file holds, see `wsinuc.datasets.label_values`."""
 
 
+_NAMED = 5
+"""Files whose names a message gives."""
 Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
 """From an annotated image to what is predicted for it, of the same shape; labels alone are a
 prediction without classes. It must not look at the annotation."""
@@ -145,6 +149,42 @@ def read_label_image(folder: Path, name: str) -> Prediction:
     if layout.classes:
         classes = layout.classes_of(name, image.labels, image.numbers)
     return Prediction(image.labels, classes, semantic=_read_map(folder / SEMANTIC / f"{name}.png"), notes=image.notes)
+
+
+def check_predictions(folder: Path, names: Sequence[str], *, semantic: bool = False) -> None:
+    """Raise DataError where files are missing of those that `read_label_image` is going to read, and name them.
+
+    Parameters
+    ----------
+    names
+        Of the images, or parts of them.
+    semantic
+        Whether the classes of pixels are needed, too.
+    """
+    wanted = [(f"{name}.png", "label images") for name in names]
+    layout = _class_layout(folder)
+    if layout.classes:
+        tables = (layout.path / "classes" / f"{name}.csv" for name in names)
+        wanted += [(os.path.relpath(table, folder), "tables of classes") for table in tables]
+    if semantic:
+        maps = "maps of classes of pixels, which --semantic scores (wsinuc evaluate --semantic -o writes them)"
+        wanted += [(f"{SEMANTIC}/{name}.png", maps) for name in names]
+    for kind in dict.fromkeys(kind for _, kind in wanted):
+        files = [file for file, of_kind in wanted if of_kind == kind]
+        missing = [file for file in files if not (folder / file).is_file()]
+        if missing:
+            some = ", ".join(map(shown, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+            raise DataError(
+                f"{folder} lacks {len(missing)} of {len(files)} {kind}: {some}; files are found by the names of the "
+                f"images, and it holds {_some_files(folder)}"
+            )
+
+
+def _some_files(folder: Path) -> str:
+    """The first names in a folder, and how many there are."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(map(shown, names[:_NAMED])) + more if names else "nothing"
 
 
 def _read_map(path: Path) -> NDArray[np.uint8] | None:

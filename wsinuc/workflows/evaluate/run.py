@@ -20,6 +20,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.files import matching
 from wsinuc.datasets.label_values import count_notes
+from wsinuc.datasets.labelled_image import name_of
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.axes import PointsInside
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
@@ -33,6 +34,7 @@ from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import (
     Predict,
     Prediction,
+    check_predictions,
     predict_labels,
     predict_nuclei,
     read_class_names,
@@ -177,6 +179,10 @@ def evaluate(
         raise DataError("the data set marks nuclei with points, which say no pixel's class: leave --semantic out")
     names = [c.name for c in dataset.classes]
     match = scoring.match(names, predicted_classes, seen=dataset.layout.open_classes)
+    if isinstance(predict, partial) and predict.func is read_prediction:
+        # Before any is read: what is missing should not show one by one, after the work on those before it.
+        wanted = [name_of(row["name"], box) for row, box in zip(dataset.rows, dataset.boxes, strict=True)]
+        check_predictions(predict.keywords["folder"], wanted, semantic=scoring.semantic)
     if out is not None:
         files.make_output_folder(out, overwrite)
     scored = []
@@ -233,6 +239,8 @@ def evaluate_folders(
     if not names:
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
     match = scoring.match(read_class_names(truth), read_class_names(predictions))
+    check_predictions(truth, names)
+    check_predictions(predictions, names, semantic=scoring.semantic)
     if out is not None:
         files.make_output_folder(out, overwrite)
     scored = []

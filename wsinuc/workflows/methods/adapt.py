@@ -127,8 +127,8 @@ def _material(
     """Windows with what lies around them, and other tissue."""
     if isinstance(images, Dataset):
         given = file_mpp or images.mpp or images.otherwise
-        return gather_material([images], [str(images.path)], rest, mpp=mpp, file_mpp=given, seed=seed)
+        return gather_material([images], rest, mpp=mpp, file_mpp=given, seed=seed)
     # Images in memory have nothing around them: each is all window.
     fields = tuple(field_of(image, [Box.of_shape(image.labels.shape)], mpp) for image in images)
-    tissue = gather_material((), (), rest, mpp=mpp, file_mpp=file_mpp, seed=seed).rest
+    tissue = gather_material((), rest, mpp=mpp, file_mpp=file_mpp, seed=seed).rest
     return Material(fields, tissue)

@@ -42,6 +42,8 @@ class RegionFigures:
     class_medians: dict[str, dict[str, float]]
     """The same by class."""
     bands: tuple[BandFigures, ...]
+    where: tuple[str, ...] = ()
+    """Conditions on the nuclei that count; without any, all do."""
 
     @property
     def nuclei(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,8 @@ def measure_regions(
     """
     limits = check_limits(bands_um)
     place = to_place(result)
-    parts = map(Conditions.parse(where).of_nuclei, iter_nuclei(place))
+    conditions = Conditions.parse(where)
+    parts = map(conditions.of_nuclei, iter_nuclei(place))
     first = next(parts, None)
     if first is None:
         raise DataError(f"{place}: its table has no part: wsinuc verify says what is missing")
@@ -93,7 +95,8 @@ def measure_regions(
         for gatherer in gatherers:
             gatherer.add(part, xy_um)
     names = tuple(first.measurements)
-    return [gatherer.figures(place.stem, first.class_names, names) for gatherer in gatherers]
+    figures = [gatherer.figures(place.stem, first.class_names, names) for gatherer in gatherers]
+    return [replace(each, where=conditions.texts) for each in figures]
 
 
 def measure_jobs(

@@ -1,4 +1,7 @@
-"""Figures of regions as CSV: a line for each region, and in a second file a line for each band of each region."""
+"""Figures of regions as CSV: a line for each region, and in a second file a line for each band of each region.
+
+Where conditions say which nuclei count, the column ``where`` has them.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def _region_row(each: RegionFigures) -> dict[str, Any]:
         "slide": each.slide,
         "region": each.region,
         "region_class": each.class_name,
+        **_counted(each),
         "area_mm2": each.area_mm2,
         "nuclei": each.nuclei,
         "nuclei_per_mm2": each.nuclei / each.area_mm2,
@@ -64,6 +68,11 @@ def _region_row(each: RegionFigures) -> dict[str, Any]:
     return row
 
 
+def _counted(each: RegionFigures) -> dict[str, str]:
+    """Which nuclei count, where not all do: a column of its own."""
+    return {"where": " and ".join(each.where)} if each.where else {}
+
+
 def band_rows(figures: Sequence[RegionFigures]) -> list[dict[str, Any]]:
     """A row for each band of each region, from the core of the region outwards."""
     return [_band_row(each, band.band, band.counts) for each in figures for band in each.bands]
@@ -75,6 +84,7 @@ def _band_row(each: RegionFigures, band: Band, counts: dict[str, int]) -> dict[s
         "slide": each.slide,
         "region": each.region,
         "region_class": each.class_name,
+        **_counted(each),
         "side": band.side,
         "from_um": band.from_um,
         "to_um": "" if math.isinf(band.to_um) else band.to_um,

@@ -1,7 +1,8 @@
 """How good a training on few windows is: each window predicted by a model that has not seen it.
 
-The windows are parted into folds. For each fold a model learns from the others and scores the fold's
-windows; with few windows every one is a fold of its own. Threshold, height of markers and the meaning
+The windows are parted into folds, those of one patient in one (`wsinuc.workflows.training.folds`). For each
+fold a model learns from the others and scores the fold's windows; with few windows every one is a fold of
+its own. Threshold, height of markers and the meaning
 of probabilities are then fitted to these scores: for the figures of a fold to the windows of the other
 folds, for the model that is kept to all of them.
 """
@@ -29,16 +30,15 @@ from wsinuc.workflows.evaluate.predictions import Prediction
 from wsinuc.workflows.train.held_out_window import HeldOutWindow, hold_out
 from wsinuc.workflows.train.window_settings import (
     UNCORRECTED,
-    aji_of_windows,
     corrected,
     fit_probabilities,
     fit_watershed,
+    merits_of_windows,
 )
+from wsinuc.workflows.training.folds import Kin, fold_of, kin_of
 
 BINS = 5
 """Bins of the calibration: some hundred nuclei fill no more."""
-FEWEST = 2
-"""Windows with nuclei without which nothing can be held out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +61,8 @@ class CrossValidation:
     windows: tuple[JudgedWindow, ...]
     """In the order in which they were given."""
     folds: int
+    kin: Kin
+    """What was held out together."""
     watershed: WatershedSettings
     """Threshold and height of markers, fitted to all windows."""
     certainty: Certainty
@@ -100,7 +102,8 @@ class CrossValidation:
         if self.calibration_error is not None:
             figures["expected_calibration_error"] = round(self.calibration_error, 4)
         by_class = {name: asdict(counts) for name, counts in self.by_class.items()}
-        measured: dict[str, Any] = {"windows": len(self.windows), "folds": self.folds, **figures}
+        counts = {"windows": len(self.windows), "folds": self.folds, "held_out": self.kin.level}
+        measured: dict[str, Any] = {**counts, **figures}
         if by_class:
             measured["by_class"] = by_class
         return measured
@@ -112,20 +115,6 @@ class CrossValidation:
         if verdicts is None or not len(verdicts.right):
             return None
         return reliability(verdicts.probabilities, verdicts.right, bins=BINS).error
-
-
-def fold_of(windows: int, folds: int, seed: int) -> NDArray[np.intp]:
-    """Fold of each window, ``(windows,)``, as many in each as can be; with as many folds as windows each is one.
-
-    Examples
-    --------
-    >>> sorted(fold_of(5, 2, seed=0).tolist())
-    [0, 0, 0, 1, 1]
-    """
-    order = np.random.default_rng(seed).permutation(windows)
-    fold = np.empty(windows, np.intp)
-    fold[order] = np.arange(windows) % min(folds, windows)
-    return fold
 
 
 def cross_validate(
@@ -145,9 +134,11 @@ def cross_validate(
     learn
         A model of the images that are marked ``(images,)``.
     folds
-        At least 2; no more than there are images are used.
+        At least 2; no more than there are patients, slides or images to hold out are used.
     """
-    fold = fold_of(len(images), folds, seed)
+    shows = [bool(image.labels.any()) for image in images]
+    kin = kin_of([image.attributes for image in images], shows)
+    fold = fold_of(kin, shows, folds, seed)
     held_out: dict[int, HeldOutWindow] = {}
     count = int(fold.max()) + 1
     for number in range(count):
@@ -160,13 +151,14 @@ def cross_validate(
     heights = model.config.separation == "distance"
     start = model.config.watershed
 
-    aji = aji_of_windows(windows)
-    # A window without an annotated nucleus decides nothing.
-    deciding = [number for number, window in enumerate(windows) if window.labels.any()]
+    merit = merits_of_windows(windows)
+    nuclear = frozenset(number for number, window in enumerate(windows) if window.labels.any())
+
+    def fitted_to(numbers: Sequence[int]) -> WatershedSettings:
+        return fit_watershed(numbers, merit, start, nuclear=nuclear, heights=heights)
 
     def settings_without(fold_number: int) -> WatershedSettings:
-        others = [number for number in deciding if windows[number].fold != fold_number]
-        return fit_watershed(others, aji, start, heights=heights)
+        return fitted_to([number for number, window in enumerate(windows) if window.fold != fold_number])
 
     settings = [settings_without(number) for number in range(count)]
     predictions = [window.predict(settings[window.fold]) for window in windows]
@@ -181,7 +173,8 @@ def cross_validate(
             for window, prediction, scores in zip(windows, predictions, raw, strict=True)
         ),
         folds=count,
-        watershed=fit_watershed(deciding, aji, start, heights=heights),
+        kin=kin,
+        watershed=fitted_to(range(len(windows))),
         certainty=_line(raw, [True] * len(raw)),
         classes=classes,
     )

@@ -12,11 +12,11 @@ from wsinuc.models.checkpoints.file_header import Header
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.features.extractor import FeatureConfig
 from wsinuc.segmenters.tiling import check_separation
-from wsinuc.workflows.train.cross_validation import FEWEST
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.finetune import FinetuneConfig
 from wsinuc.workflows.train.frozen_features import PixelFitConfig
 from wsinuc.workflows.train.pixel_table import SamplingConfig
+from wsinuc.workflows.training.folds import FEWEST
 
 FOLDS = 4
 """Folds of the cross-validation where nothing else is said; four windows are held out one at a time."""

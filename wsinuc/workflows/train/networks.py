@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.exports.qupath.class_names import check_class_names
-from wsinuc.metrics.segmentation import score
+from wsinuc.metrics.choosing import mean_merit
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import on_device, pick_dtype, prepare_device
@@ -38,7 +37,7 @@ from wsinuc.own_files import check_place
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation, count_nuclei, identity_of
-from wsinuc.workflows.evaluate.ignored import counted
+from wsinuc.workflows.evaluate.ignored import judge
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig, check_crop
@@ -209,13 +208,12 @@ class _NetworkTraining:
 def mean_aji(
     described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
 ) -> float:
-    """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
+    """Mean AJI over annotated images of a network with these weights, by the path of ``segment``.
+
+    Images without nuclei count as `wsinuc.metrics.choosing` says.
+    """
     segmenter = _segmenter(described, weights, device)
-    predictions = ((image, predict_labels(image, segmenter=segmenter)) for image in images)
-    return fmean(
-        score(counted(image.labels, image.ignore), counted(predicted, image.ignore)).aji
-        for image, predicted in predictions
-    )
+    return mean_merit(judge(image, predict_labels(image, segmenter=segmenter)) for image in images)
 
 
 def with_threshold(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError
+from wsinuc.metrics.choosing import mean_merit
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
@@ -39,7 +39,8 @@ from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.data.training_set import check_annotation
-from wsinuc.workflows.evaluate.run import evaluate, predict_labels
+from wsinuc.workflows.evaluate.ignored import judge
+from wsinuc.workflows.evaluate.predictions import predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble, give_back_background
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
@@ -349,7 +350,8 @@ def _finalist(
         classes=classes,
     )
     segmenter = DdpmSegmenter(config, extractor.unet, trial.ensemble, device=device, dtype=pick_dtype(device))
-    return replace(trial.score, aji=evaluate(validation, partial(predict_labels, segmenter=segmenter)).means["aji"])
+    judged = (judge(image, predict_labels(image, segmenter=segmenter)) for image in validation)
+    return replace(trial.score, aji=mean_merit(judged))
 
 
 def _names(denoisers: Sequence[Path]) -> list[str]:

@@ -31,7 +31,7 @@ class SweepScore:
     dice: float
     """Of nuclei of any class against background, pooled."""
     aji: float = math.nan
-    """Mean over the validation images; of finalists only."""
+    """Mean over the validation images, of finalists only; images without nuclei as `wsinuc.metrics.choosing` says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,13 @@ anywhere else; held-out windows show neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
-from statistics import fmean
+from math import fsum
 
 from wsinuc.metrics.calibration import Verdicts, certainty, fit_certainty
-from wsinuc.metrics.segmentation import score
+from wsinuc.metrics.choosing import Judged, nuclear_share, usual_share
 from wsinuc.segmenters.base import Certainty
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.train.held_out_window import HeldOutWindow
@@ -21,7 +21,8 @@ from wsinuc.workflows.train.held_out_window import HeldOutWindow
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 """Thresholds that are tried beside the one at the start."""
 TOLERANCE = 0.01
-"""Thresholds whose AJI is this close to the highest count as equally good; the one nearest to the start is taken."""
+"""Thresholds whose mean AJI, over windows with nuclei, is this close to the highest count as equally good; the one
+nearest to the start is taken."""
 HEIGHTS = (0.03, 0.05, 0.1, 0.15, 0.2)
 """Heights of markers that are tried; 0.1 is the usual one."""
 FEWEST_VERDICTS = 10
@@ -31,43 +32,53 @@ STEEPEST = 10.0
 UNCORRECTED: Certainty = (1.0, 0.0)
 
 
-Aji = Callable[[int, WatershedSettings], float]
-"""AJI of a window, by its number, under settings."""
+Merit = Callable[[int, WatershedSettings], float]
+"""How well a window, by its number, is separated under settings; see `wsinuc.metrics.choosing`."""
 
 
-def aji_of_windows(windows: Sequence[HeldOutWindow]) -> Aji:
-    """The AJI of each window, separated once for each settings however often it is asked for."""
+def merits_of_windows(windows: Sequence[HeldOutWindow]) -> Merit:
+    """The merit of each window, separated once for each settings however often it is asked for."""
+    usual = usual_share(nuclear_share(window.labels, window.ignore) for window in windows)
 
     @cache
-    def aji(number: int, settings: WatershedSettings) -> float:
+    def merit(number: int, settings: WatershedSettings) -> float:
         window = windows[number]
-        return score(window.labels, window.separated(settings)).aji
+        return Judged.of(window.labels, window.separated(settings), window.ignore).merit(usual)
 
-    return aji
+    return merit
 
 
 def fit_watershed(
-    windows: Sequence[int], aji: Aji, start: WatershedSettings, *, heights: bool = False
+    windows: Sequence[int],
+    merit: Merit,
+    start: WatershedSettings,
+    *,
+    nuclear: Collection[int],
+    heights: bool = False,
 ) -> WatershedSettings:
-    """The threshold and, with ``heights``, then the height of markers that suit windows by the AJI of their nuclei.
+    """The threshold and, with ``heights``, then the height of markers that suit windows by their merit.
 
     Parameters
     ----------
     windows
-        Numbers of the windows that decide, each with an annotated nucleus; where there is none, the settings stay.
-    aji
+        Numbers of the windows that decide.
+    merit
         What is asked often: it should remember what it has said.
+    nuclear
+        Numbers of windows that show nuclei; where none of ``windows`` does, the settings stay.
     """
-    if not windows:
+    count = sum(number in nuclear for number in windows)
+    if not count:
         return start
 
-    def mean_aji(settings: WatershedSettings) -> float:
-        return fmean(aji(number, settings) for number in windows)
+    def mean(settings: WatershedSettings) -> float:
+        # Of the windows with nuclei: others that are all free of false ones must not bring settings closer together.
+        return fsum(merit(number, settings) for number in windows) / count
 
     usual = start.foreground_threshold
     tried = [replace(start, foreground_threshold=each) for each in sorted({usual, *THRESHOLDS})]
-    best = max(mean_aji(each) for each in tried)
-    good = [each for each in tried if mean_aji(each) >= best - TOLERANCE]
+    best = max(mean(each) for each in tried)
+    good = [each for each in tried if mean(each) >= best - TOLERANCE]
     # A threshold far from the usual one that gains next to nothing suits these few windows by accident.
     settings = min(good, key=lambda each: abs(each.foreground_threshold - usual))
     if not heights:
@@ -75,7 +86,7 @@ def fit_watershed(
     by_height = [replace(settings, marker_height=height) for height in HEIGHTS]
     # Of equals the usual one comes first.
     by_height.sort(key=lambda each: abs(each.marker_height - start.marker_height))
-    return max(by_height, key=mean_aji)
+    return max(by_height, key=mean)
 
 
 def fit_probabilities(verdicts: Verdicts) -> Certainty:

@@ -48,6 +48,7 @@ def write_windows_page(measured: CrossValidation, model: Path, command: str) -> 
         model=model.name,
         nuclei=sum(window.annotated_nuclei for window in windows),
         folds=measured.folds,
+        held_out=str(measured.kin),
         dice=means["dice"],
         aji=means["aji"],
         calibration_error=measured.calibration_error,

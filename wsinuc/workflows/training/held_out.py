@@ -15,6 +15,7 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.training.loop import Inspection
+from wsinuc.workflows.training.folds import LEVELS
 from wsinuc.workflows.training.session import TrainingSettings
 from wsinuc.workflows.training.step_loss import StepLoss
 
@@ -31,24 +32,36 @@ def drawn_apart(count: int, share: float, seed: int) -> list[int]:
 
 
 def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Which images to learn from, and which are held out: about ``share`` of them; windows of one image stay together.
+    """Which images to learn from, and which are held out: about ``share`` of the patients, else slides, else images.
 
-    Windows may overlap, and those of one image are alike in any case.
+    Windows of one may overlap, and are alike in any case.
 
     With share 0, or a single image, all images are both: what is held out then are other patches of them.
     """
     # Sorted, so that the choice does not depend on the order of the images.
-    names = [_whole_name(image) for image in images]
+    names = _kept_together(images)
     distinct = sorted(set(names))
     apart = {distinct[i] for i in drawn_apart(len(distinct), share, seed)}
     learned = [i for i, name in enumerate(names) if name not in apart]
     return learned, [i for i, name in enumerate(names) if name in apart] or learned
 
 
-def _whole_name(image: LabelledImage) -> str:
-    """Name of the image that a window was cut from, with what stands before it to tell data sets apart."""
+def _kept_together(images: Sequence[LabelledImage]) -> list[str]:
+    """What each image is of, at the coarsest level of which there are two (`wsinuc.workflows.training.folds`)."""
+    levels = tuple(LEVELS)
+    names: list[str] = []
+    for number in range(len(levels)):
+        names = [_of(image, levels[number:]) for image in images]
+        if len(set(names)) > 1:
+            break
+    return names
+
+
+def _of(image: LabelledImage, levels: Sequence[str]) -> str:
+    """Patient, slide or name of the image that a window was cut from, whichever is known first, with what stands before
+    its name to tell data sets apart."""
     folder, slash, name = image.name.rpartition("/")
-    return folder + slash + image.attributes.get("name", name)
+    return folder + slash + next((image.attributes[each] for each in levels if image.attributes.get(each)), name)
 
 
 def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:
