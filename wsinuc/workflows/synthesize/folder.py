@@ -220,8 +220,8 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
         own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
     if classes and not (folder / "classes.csv").exists():
-        rows = [f'"{each.name}",{hex_color(each.color)}\n' for each in classes]
-        _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
+        rows = [(each.name, hex_color(each.color)) for each in classes]
+        _write_text(_table(("name", "color"), rows), folder / "classes.csv")
     manifest = folder / MANIFEST
     text = manifest.read_bytes() if manifest.exists() else b""
     # A process was killed while it wrote: the sample of a torn line is made again.
@@ -254,7 +254,15 @@ def _write_classes(sample: SyntheticSample, classes: Sequence[NucleusClass], pat
     else:
         kinds = sample.classes
     known = [(label, classes[kinds[label] - 1].name) for label in present if kinds[label]]
-    _write_text("label,class\n" + "".join(f'{label},"{name}"\n' for label, name in known), path)
+    _write_text(_table(("label", "class"), known), path)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A CSV file; what stands in a cell is quoted, for a class may have commas and quotation marks in its name."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(header)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+    return text.getvalue()
 
 
 def _write_text(text: str, path: Path) -> None:

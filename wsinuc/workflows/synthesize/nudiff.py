@@ -31,7 +31,14 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.synthesis.tissues import tissue_of
-from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field, resolved_guidance, seed_of, sequence_of
+from wsinuc.workflows.synthesize.config import (
+    SynthesisConfig,
+    check_drawable,
+    real_field,
+    resolved_guidance,
+    seed_of,
+    sequence_of,
+)
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import described
 
@@ -95,6 +102,8 @@ class NudiffMaker:
         self.device = prepare_device(recipe.device)
         for model in (images, structures):
             if model is not None:
+                sampler = recipe.config.sampler
+                check_drawable(self.size, sampler, stride=model.network.config.stride, steps=model.process.steps)
                 on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
