@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import wsinuc
 from helpers.files.datasets import write_set
 from helpers.files.generators import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
-from wsinuc.errors import ConfigError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.nuclei.classes import NucleusClass
@@ -102,6 +104,28 @@ def test_every_image_of_a_data_set_is_asked_for_its_words_first(
     assert prompted.scene(0).tissue == "colon", "a prompt of the user's needs no word of the images"
 
 
+def test_points_are_no_outlines(joint: Path, tmp_path: Path) -> None:
+    """They were read as images without a nucleus, and whole sets of empty labels made of them."""
+    for name in ("images", "points"):
+        (tmp_path / "marked" / name).mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "marked" / "images" / "i0.png")
+    (tmp_path / "marked" / "points" / "i0.csv").write_text("x,y,class\n4,4,round\n")
+    marked = open_dataset(tmp_path / "marked", mpp=0.5)
+    _, image = write_nudiff(tmp_path)
+    few = SynthesisConfig(sampler=SamplerConfig("dpm++", 2))
+    for recipe in (
+        NudiffRecipe(structure_model=None, image_model=image, structures=marked, config=few),
+        CoSynRecipe(model=joint, layouts=marked, config=few),
+    ):
+        with pytest.raises(DataError, match="marks nuclei with points"):
+            recipe.open()
+
+
+def test_python_refuses_a_condition_that_a_joint_generator_does_not_hear(joint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="condition goes with images for structures"):
+        wsinuc.synthesize(joint, tmp_path / "set", 1, condition="raw")
+
+
 def test_the_prompt_says_of_which_tissue_an_image_is(learned: dict[str, Any]) -> None:
     prompts = (TEXT.format("colon", "round"), TEXT.format("breast", "long"))
     scenes = [source(learned, prompts=prompts, tissues=("breast", "colon")).scene(k) for k in range(2)]
@@ -116,7 +140,7 @@ def test_random_layouts_that_were_never_learned_are_refused_first(learned: dict[
     with pytest.raises(ConfigError, match="no layouts of tissue 'colon', only of breast"):
         source(model, tissues=("breast", "colon"))
     prompts = (TEXT.format("breast", "round"), TEXT.format("breast", "long"))
-    with pytest.raises(ConfigError, match="layouts of breast .* do not show all of long"):
+    with pytest.raises(ConfigError, match=r"layouts of breast .* do not show all of long"):
         source(model, prompts=prompts)
     assert source(model, prompts=prompts[:1]).scene(0).tissue == "breast"
 

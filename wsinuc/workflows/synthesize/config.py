@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop, parted
-from wsinuc.datasets.base import LabelledImage
-from wsinuc.errors import ConfigError
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.models.diffusion.schedules import strided_timesteps
 
@@ -120,6 +120,15 @@ def check_drawable(size: int, sampler: SamplerConfig, *, stride: int, steps: int
     strided_timesteps(steps, sampler.steps)
     if sampler.restart >= steps:
         raise ConfigError(f"images can be restarted from timesteps 1 to {steps - 1}, got {sampler.restart}")
+
+
+def check_outlined(dataset: Dataset) -> None:
+    """Raise DataError for a data set whose nuclei are points: read as outlines, it would hold none at all."""
+    if dataset.layout.kind == "points":
+        raise DataError(
+            f"{dataset.path} marks nuclei with points, and structures and layouts are taken from outlined ones; a "
+            "joint generator (--method cosyn) takes the points of one image from a file, --layout NAME.csv"
+        )
 
 
 def resolved_guidance(asked: float | None, drop_rate: float, condition: str) -> float:

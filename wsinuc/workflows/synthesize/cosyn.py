@@ -60,6 +60,8 @@ class CoSynRecipe:
             The checkpoint is of another method, or damaged.
         ConfigError
             An unknown tissue, class or word in a prompt, or guidance of a network trained without dropping the text.
+        DataError
+            The data set of the layouts marks nuclei with points.
         DeviceError
             There is no such device.
         """

@@ -26,7 +26,7 @@ from wsinuc.synthesis.layouts import NucleusLayout, layout_of
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
 from wsinuc.synthesis.tissues import known_tissue, stain_of, tissue_of
-from wsinuc.workflows.synthesize.config import real_field, sequence_of
+from wsinuc.workflows.synthesize.config import check_outlined, real_field, sequence_of
 
 Layouts = Dataset | NucleusLayout | None
 """A data set, one layout, or None for random ones."""
@@ -74,6 +74,7 @@ class LayoutSource:
         if self.layouts is None and self.places_nuclei and not self.model["layouts"]:
             raise ConfigError("the checkpoint holds no fitted layouts: give a layout with --layout FILE or a data set")
         if isinstance(self.layouts, Dataset):
+            check_outlined(self.layouts)
             self._class_numbers(self.layouts)
         if isinstance(self.layouts, NucleusLayout):
             self._check(self.layouts)
@@ -259,9 +260,7 @@ class LayoutSource:
     def _random(self, tissue: str, prompt: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
         """A new layout of a tissue, with the classes that the prompt names if it names any."""
         process = PointProcess.from_json(self._fitted(tissue))
-        return process.simulate(
-            (self.size, self.size), rng, mpp=float(self.model["mpp"]), only=self._only(prompt)
-        )
+        return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=self._only(prompt))
 
     def _fitted(self, tissue: str) -> dict[str, Any]:
         """The point process of a tissue, as JSON has it; raises ConfigError where none was fitted."""

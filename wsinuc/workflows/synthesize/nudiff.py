@@ -34,6 +34,7 @@ from wsinuc.synthesis.tissues import tissue_of
 from wsinuc.workflows.synthesize.config import (
     SynthesisConfig,
     check_drawable,
+    check_outlined,
     real_field,
     resolved_guidance,
     seed_of,
@@ -68,6 +69,8 @@ class NudiffRecipe:
             A checkpoint is of another method, or damaged.
         ConfigError
             The networks do not fit each other or the request, or guidance is asked of one trained without.
+        DataError
+            The data set marks nuclei with points.
         DeviceError
             There is no such device.
         """
@@ -75,6 +78,8 @@ class NudiffRecipe:
             raise ConfigError(f"condition must be one of {', '.join(CONDITIONS)}, got {self.condition!r}")
         if (self.structure_model is None) == (self.structures is None):
             raise ConfigError("structures come from a structure model or from a data set: give one of the two")
+        if self.structures is not None:
+            check_outlined(self.structures)
         images = load_image_model(self.image_model)
         structures = None
         if self.structure_model is not None:
