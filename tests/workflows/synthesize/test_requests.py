@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+import weakref
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.workflows.synthesize.config import SynthesisConfig
-from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
+from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
 from wsinuc.workflows.synthesize.folder import SyntheticSample, writing
 from wsinuc.workflows.synthesize.layouts import LayoutSource
 from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
@@ -72,6 +74,26 @@ def test_a_restart_that_there_is_not_is_refused_before_images_are_walked_to_thei
     recipe = NudiffRecipe(structure_model=structure, image_model=image, structures=None, config=config)
     with pytest.raises(ConfigError, match="timesteps 1 to 999, got 1000"):
         recipe.open()
+
+
+def test_networks_are_not_kept_beside_those_of_the_workers(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    def generate(recipe: CoSynRecipe, work: list[range], *, workers: int, maker: CoSynMaker | None) -> Iterator[Any]:
+        kept = weakref.ref(maker)
+        del maker
+        gc.collect()
+        left.append(kept())
+        yield []
+
+    monkeypatch.setattr("wsinuc.workflows.synthesize.run.generate", generate)
+    few = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), workers=2)
+    stop = iter([False, True])
+    recipe = CoSynRecipe(model=joint, layouts=None, config=few)
+    synthesize_recipe(recipe, tmp_path / "set", 2, should_stop=lambda: next(stop))
+    assert left == [None]
 
 
 def test_a_stain_that_is_the_only_one_need_not_be_asked_for(learned: dict[str, Any]) -> None:
