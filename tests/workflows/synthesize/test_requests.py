@@ -76,6 +76,16 @@ def test_a_restart_that_there_is_not_is_refused_before_images_are_walked_to_thei
         recipe.open()
 
 
+def test_a_raw_structure_says_nucleus_or_not_as_in_training(tmp_path: Path) -> None:
+    """And H and V as they were generated."""
+    structure, image = write_nudiff(tmp_path)
+    few = SynthesisConfig(sampler=SamplerConfig("dpm++", 2))
+    recipe = NudiffRecipe(structure_model=structure, image_model=image, structures=None, config=few, condition="raw")
+    ((condition, _),) = recipe.open()._generated(range(1))
+    assert set(np.unique(condition[0])) == {0, 1}
+    assert len(np.unique(condition[1:])) > 100
+
+
 def test_networks_are_not_kept_beside_those_of_the_workers(
     joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +171,8 @@ def test_random_layouts_that_were_never_learned_are_refused_first(learned: dict[
     model = learned | {"layouts": {"breast": round_ones.to_json()}, "tissues": ["breast", "colon"]}
     with pytest.raises(ConfigError, match="no layouts of tissue 'colon', only of breast"):
         source(model, tissues=("breast", "colon"))
+    with pytest.raises(ConfigError, match="named its tissue, so there is none of 'colon'"):
+        source(model | {"layouts": {"": round_ones.to_json()}, "tissues": []}, tissues=("colon",))
     prompts = (TEXT.format("breast", "round"), TEXT.format("breast", "long"))
     with pytest.raises(ConfigError, match=r"layouts of breast .* do not show all of long"):
         source(model, prompts=prompts)

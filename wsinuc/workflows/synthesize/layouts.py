@@ -266,6 +266,8 @@ class LayoutSource:
         """The point process of a tissue, as JSON has it; raises ConfigError where none was fitted."""
         fitted = self.model["layouts"]
         named = known_tissue(tissue, tuple(fitted))
+        if named is None and not any(fitted):
+            raise ConfigError(f"no image of the model's training named its tissue, so there is none of {tissue!r}")
         if named is None:
             raise ConfigError(
                 f"the model has no layouts of tissue {tissue!r}, only of {_listed(sorted(filter(None, fitted)))}: no "

@@ -4,7 +4,8 @@ Structure and labels have to say the same, or a segmenter trained on them learns
 the labels are separated from the generated structure, and the image is made for the structure *of
 these labels*: touching nuclei have the sharp border that the image network knows from real labels,
 and specks that are no nucleus vanish. ``condition="raw"`` gives the image network the generated
-structure itself, as the paper does (there rounded to 8 bit).
+structure itself, as the paper does: nucleus or not as 1 or 0, H and V as they are (there rounded to 8
+bit).
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from wsinuc.workflows.synthesize.layouts import described
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures
+_NUCLEUS = 0.5
+"""Generated probability from which a pixel is one of a nucleus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +179,8 @@ class NudiffMaker:
         for k, raw in zip(numbers, from_diffusion(structures.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
             if self.recipe.condition == "raw":
-                condition = raw
+                # The image network has learned from 0 and 1 alone.
+                condition = np.concatenate([(raw[:1] >= _NUCLEUS).astype(np.float32), raw[1:]])
             else:
                 condition = structure_map(labels, smallest_px=self.smallest_px)
             drafts.append((condition, _draft(k, labels, source="generated")))
