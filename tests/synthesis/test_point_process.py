@@ -172,6 +172,15 @@ def test_wanted_classes(process):
         process.simulate((0, 64), rng)
 
 
+def test_wanted_classes_appear_where_less_than_one_nucleus_of_them_is_expected():
+    rare = PointProcess(
+        mpp=MPP, sizes=np.array([[64.0, 64.0]]), counts=np.array([[3, 1]], np.int32), potentials=np.zeros((2, 2, 24))
+    )
+    rng = np.random.default_rng(0)
+    shown = [set(rare.simulate((200, 200), rng, only=(1, 2)).classes) for _ in range(20)]
+    assert shown == [{1, 2}] * 20
+
+
 def test_classes_never_seen_together_can_be_drawn_together(few_points):
     rng = np.random.default_rng(0)
     process = PointProcess.fit([layout(uniform(30, rng)), layout(uniform(30, rng), np.full(30, 3))], MPP)

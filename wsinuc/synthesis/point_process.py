@@ -131,7 +131,8 @@ class PointProcess:
         mpp
             um per pixel of the canvas; None is that of the layouts fitted to.
         only
-            Classes, counted from 1, that appear, all of them; others do not. None leaves that to the field drawn.
+            Classes, counted from 1, that appear, on canvases of at least twice ``REACH_UM`` all of them; others do
+            not. None leaves that to the field drawn.
 
         Raises
         ------
@@ -145,6 +146,9 @@ class PointProcess:
         torus = np.maximum(np.multiply(shape, mpp), 2 * REACH_UM)
         expected = self._draw_numbers(only, rng) * torus.prod()
         numbers = np.floor(expected + rng.random(len(expected))).astype(int)
+        if only is not None:
+            # Less than one is expected of a rare class on a small canvas, and yet it was asked for.
+            numbers = np.maximum(numbers, self.shown(only))
         kinds = np.repeat(np.arange(len(numbers), dtype=np.int32), numbers)
         points = draw_gibbs(torus, kinds, self.potentials, BIN_UM, rng, sweeps=_SWEEPS) / mpp
         inside = (points < shape).all(1)
@@ -185,25 +189,38 @@ class PointProcess:
             raise DataError("this is no fitted point process: fields without area, or more nuclei than fit in them")
         return process
 
+    def shown(self, only: Collection[int] | None) -> NDArray[np.bool_]:
+        """(k,) which classes a layout shows of which ``only`` these, counted from 1, are wanted; None wants all.
+
+        Raises
+        ------
+        ConfigError
+            A class of which no nucleus was in the layouts fitted to.
+        """
+        kinds = self.counts.shape[1]
+        if only is None:
+            return np.ones(kinds, np.bool_)
+        if not set(only) <= set(range(1, kinds + 1)):
+            raise ConfigError(
+                f"the layouts that the process was fitted to show classes 1 to {kinds}, got {sorted(only)}"
+            )
+        wanted: NDArray[np.bool_] = np.isin(np.arange(1, kinds + 1), list(only))
+        if not self.counts[:, wanted].any(0).all():
+            raise ConfigError(f"no nucleus of one of the classes {sorted(only)} was in the layouts fitted to")
+        return wanted
+
     def _draw_numbers(self, only: Collection[int] | None, rng: np.random.Generator) -> NDArray[np.float64]:
         """(k,) nuclei per um^2 of each class, of a real field or, where none shows all wanted classes, of several."""
         density = self.counts / self.sizes.prod(1, keepdims=True)
         if only is None:
             field: NDArray[np.float64] = density[rng.integers(len(density))]
             return field
-        kinds = self.counts.shape[1]
-        if not set(only) <= set(range(1, kinds + 1)):
-            raise ConfigError(
-                f"the layouts that the process was fitted to show classes 1 to {kinds}, got {sorted(only)}"
-            )
-        wanted = np.isin(np.arange(1, kinds + 1), list(only))
+        wanted = self.shown(only)
         shown = self.counts > 0
-        if not shown[:, wanted].any(0).all():
-            raise ConfigError(f"no nucleus of one of the classes {sorted(only)} was in the layouts fitted to")
         whole = np.flatnonzero(shown[:, wanted].all(1))
         if len(whole):
             return np.where(wanted, density[rng.choice(whole)], 0)
-        numbers = np.zeros(kinds)
+        numbers = np.zeros(len(wanted))
         for k in np.flatnonzero(wanted):
             numbers[k] = density[rng.choice(np.flatnonzero(shown[:, k])), k]
         return numbers

@@ -17,6 +17,7 @@ import click
 from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.help.sections import GENERATED, SectionedCommand, option_in
 from wsinuc_cli.options.common import device_option, start_logging, verbosity_options
+from wsinuc_cli.options.images import regions_option
 from wsinuc_cli.options.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.progress.training import Tell, log_option, telling
 from wsinuc_cli.terminal import as_text, echo, echo_text
@@ -83,6 +84,7 @@ EVERY_S = 5.0
 @click.option("--split", type=FILE, help="Split file of DATA.")
 @click.option("--part", default="train", show_default=True, help="Part of the split file.")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of DATA, if it does not record it.")
+@regions_option
 @click.option(
     "--guidance",
     type=float,
@@ -204,7 +206,7 @@ def _dataset(source: str, options: dict[str, Any]) -> Dataset:
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.datasets.sampling.split import Split
 
-    dataset = open_dataset(source, mpp=options["mpp"])
+    dataset = open_dataset(source, mpp=options["mpp"], regions=options["regions"])
     if options["split"] is not None:
         dataset = Split.load(options["split"]).of(dataset, options["part"])
     return dataset.where(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))

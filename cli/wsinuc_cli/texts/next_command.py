@@ -51,6 +51,19 @@ def next_command(
     return quoted("wsinuc", *words)
 
 
+def after_text(output: Path, sources: Sequence[str], options: Mapping[str, Any]) -> str:
+    """What trains a joint generator whose prompts the encoder in ``output`` reads, on the images that it has seen.
+
+    Parameters
+    ----------
+    options
+        Those of ``wsinuc pretrain``.
+    """
+    joint = output.with_name(f"{output.stem}-joint{output.suffix}")
+    words = ["--method", "cosyn", "--text-encoder", output, *_given("--tissue", options["tissue"])]
+    return quoted("wsinuc", "pretrain", *sources, *words, *_chosen(None, options), "-o", joint)
+
+
 def after_denoiser(output: Path, sources: Sequence[str], preset: str, options: Mapping[str, Any]) -> str:
     """What makes a segmenter of the denoiser in ``output``, from the first of its sources that is annotated.
 

@@ -15,6 +15,7 @@ from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.diffusion.cosine import (
     CLEAN,
     CosineSchedule,
+    _quantile,
     ancestral_step,
     ddim_step,
     estimate_clean,
@@ -124,6 +125,19 @@ def test_thresholding_is_each_samples_own():
     torch.testing.assert_close(got[0], x[0])
     assert got[1].abs().max() == 1
     assert 0 < (got[1].abs() == 1).float().mean() <= 0.06
+
+
+def test_large_images_are_thresholded_as_well():
+    """PyTorch's own quantile refuses rows of more than 2^24 values: an RGB image of 2365 px."""
+    x = torch.zeros(1, 3, 2400, 2400, dtype=torch.bfloat16)
+    x[0, 0] = 4
+    assert estimate_clean(x, torch.zeros_like(x), CLEAN, 0.5).max() == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95, 1.0])
+def test_the_threshold_is_the_usual_quantile(share: float):
+    rows = torch.randn(2, 501, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(_quantile(rows, share), torch.quantile(rows, share, dim=1))
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 100), ("ddim", 100), ("dpm++", 20)])

@@ -8,6 +8,7 @@ import torch
 
 from wsinuc.errors import CheckpointError, DataError
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.joint_sampling import JointRequest, _Walk
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.samplers import SamplerConfig, sample
 
@@ -47,6 +48,30 @@ def test_only_means_are_moved() -> None:
     x0, x = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
     moved = LEVELS.corrected(x0, x, 0.1) - x0
     assert torch.allclose(moved, moved.mean((2, 3), keepdim=True).expand_as(moved), atol=1e-6)
+
+
+def test_no_image_is_turned_to_float64_which_some_devices_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    double = torch.Tensor.double
+    shapes = []
+    monkeypatch.setattr(torch.Tensor, "double", lambda tensor: shapes.append(tensor.shape) or double(tensor))
+    LEVELS.corrected(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), 0.5)
+    assert set(shapes) == {(1, 3)}
+
+
+def test_a_restart_of_method_c_asks_no_device_for_float64_times() -> None:
+    given = []
+
+    class Process:
+        steps = 1000
+
+        def noise(self, unit: None, t: torch.Tensor, noise: None) -> None:
+            given.append(t)
+
+    request = JointRequest(points=torch.zeros(1, 8, 8, dtype=torch.long), seeds=[0])
+    way_back = _Walk(Process(), None, request, "dpm++", "meta", LEVELS)  # type: ignore[arg-type]
+    way_back.draw = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    way_back.noised(None, 150)  # type: ignore[arg-type]
+    assert [(t.device.type, t.tolist()) for t in given] == [("cpu", [0.15])]
 
 
 def test_samples_keep_the_levels_of_the_training_where_the_network_drifts() -> None:

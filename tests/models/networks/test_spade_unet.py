@@ -142,6 +142,17 @@ def test_guidance_is_the_papers_formula_and_the_codes_with_s_one_more(network: n
         torch.testing.assert_close(result, untold)
 
 
+def test_guidance_is_computed_in_the_precision_of_the_images() -> None:
+    """In half precision the guided noise would be rounded once more, twice as coarsely at w = 2."""
+    x, condition = torch.randn(2, 3, 8, 8), torch.ones(2, 3, 8, 8)
+
+    def network(x: torch.Tensor, t: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return (x * (1 + condition / 7)).bfloat16()
+
+    expected = 3 * network(x, t := torch.zeros(2), condition).float() - 2 * network(x, t, 0 * condition).float()
+    assert torch.equal(guided(network, condition, 2.0)(x, t), expected)
+
+
 def test_both_passes_are_one_batch_and_nothing_is_all_zero() -> None:
     x, t, condition = inputs()
     seen = []

@@ -222,6 +222,26 @@ def test_after_images_the_closing_line_makes_some(method: str, tmp_path: Path, m
     assert len(open_dataset(tmp_path / "out-synthetic")) == 2
 
 
+def test_after_a_text_encoder_the_closing_line_trains_a_generator_on_the_same_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsinuc.workflows.generators.text_encoder.train_text_encoder", lambda *given, **more: None)
+    data = write_set(tmp_path / "my data", classes=("round", "long"))
+    told = ["--method", "text-encoder", "--tissue", "colon", "-o", tmp_path / "t.safetensors", *CHOSEN]
+    command = closing_command(pretrain(data, *told))
+    assert command[command.index("--tissue") + 1] == "colon"
+    assert command[command.index("--where") :] == [*CHOSEN[:4], "-o", command[-1]]
+    assert command[command.index("--mpp") + 1] == "0.5"
+
+
+def test_what_is_said_of_regions_can_be_said_to_synthesize(tmp_path: Path) -> None:
+    """The closing line of a training on a slide's regions names them."""
+    asked = ["--method", "nudiff", "--image-model", "x", "--structures-from", "nowhere", "-n", "1", "-o", "y"]
+    refused = CliRunner().invoke(main, ["synthesize", *asked, "--regions", "Hotspot"])
+    assert "No such option" not in refused.output
+    assert "nowhere" in refused.output
+
+
 def test_patches_that_were_drawn_are_named_by_their_file(tmp_path: Path) -> None:
     options = {"mpp": None, "split": Path("a.json"), "part": "train", "wanted": (), "unwanted": (), "model_mpp": None}
     said = next_command("nudiff-image", Path("i.safetensors"), ("d",), "cpu", Path("i.split.json"), options)

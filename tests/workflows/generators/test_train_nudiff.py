@@ -189,6 +189,14 @@ def test_settings_that_cannot_work_are_refused(change: dict, message: str) -> No
         replace(IMAGES, **change)
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_images_that_are_held_out_are_annotated_all_over_as_well(seed: int, tmp_path: Path) -> None:
+    """Under some of these seeds it is the image that is annotated in part."""
+    part = replace(DATA[0], ignore=np.ones(DATA[0].labels.shape, bool))
+    with pytest.raises(DataError, match="nobody annotated"):
+        train_structures([part, DATA[1]], tmp_path / "s.safetensors", replace(STRUCTURES, held_out=0.5, seed=seed))
+
+
 def test_data_and_files_that_cannot_work_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     empty = replace(tissue(), labels=np.zeros((40, 40), np.int32))

@@ -56,6 +56,12 @@ def test_texts_of_unlike_tissues_are_told_apart_by_pixels(tmp_path: Path):
     assert held < np.log(TINY.batch) - 0.4, "ln n is the loss of telling nothing apart"
 
 
+def test_images_that_are_annotated_in_part_have_no_true_prompt(tmp_path: Path):
+    part = replace(LIGHT, ignore=np.ones((40, 40), bool))
+    with pytest.raises(DataError, match="nobody annotated, and a prompt names every class that a crop shows"):
+        train_text_encoder([DARK, part], CLASSES, tmp_path / "text.safetensors", TINY)
+
+
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
     whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
     train(whole)

@@ -137,6 +137,19 @@ def test_other_settings_are_refused(tmp_path: Path, change: dict, said: str) -> 
     assert files(tmp_path) == before
 
 
+def test_a_set_without_a_sample_takes_other_settings(tmp_path: Path) -> None:
+    """One whose first sample failed: too much guidance, too large a batch, a wrong layout."""
+    with writing(tmp_path / "new", SETTINGS | {"steps": 50}, ()) as target:
+        target.add(made(0, classes=False))
+    for classes in (CLASSES, CLASSES[::-1], ()):
+        with writing(tmp_path / "failed", SETTINGS, classes):
+            assert samples_in(tmp_path / "failed", SETTINGS | {"steps": 50}, ()) == frozenset()
+    with writing(tmp_path / "failed", SETTINGS | {"steps": 50}, ()) as target:
+        target.add(made(0, classes=False))
+    assert files(tmp_path / "failed") == files(tmp_path / "new")
+    assert open_dataset(tmp_path / "failed")[0].classes is None
+
+
 def test_what_is_no_synthesis_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(OutputError, match="holds images and no synthesis"), writing(tmp_path, SETTINGS, ()):

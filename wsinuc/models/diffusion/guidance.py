@@ -26,7 +26,8 @@ def guided(network: Callable[[Tensor, Tensor, Tensor], Tensor], condition: Tenso
     """The network with its condition put in, guided with method B's weight ``w``, as samplers take it.
 
     Both predictions come from one pass over a batch twice as large; with w = 0 it is one pass over
-    the batch itself. Only the noise is guided: a learned variance is the conditional prediction's.
+    the batch itself. Only the noise is guided: a learned variance is the conditional prediction's. The
+    two are combined in the precision of the images, whatever the network computes in.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def guided(network: Callable[[Tensor, Tensor, Tensor], Tensor], condition: Tenso
     both = torch.cat([condition, torch.zeros_like(condition)])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        conditional, free = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+        # Differences of half-precision numbers would be mostly rounding.
+        conditional, free = network(torch.cat([x, x]), torch.cat([t, t]), both).to(x.dtype).chunk(2)
         channels = x.shape[1]
         eps = (1 + w) * conditional[:, :channels] - w * free[:, :channels]
         return torch.cat([eps, conditional[:, channels:]], dim=1)

@@ -125,8 +125,7 @@ class _Walk:
 
     def noised(self, unit: JointUnit, timestep: int) -> JointUnit:
         """Finished samples at a timestep again."""
-        time = timestep / self.process.steps
-        times = torch.full((len(self.generators),), time, dtype=torch.float64, device=self.device)
+        times = torch.full((len(self.generators),), timestep / self.process.steps, dtype=torch.float64)
         return self.process.noise(unit, times, self.draw())
 
     def descend(self, unit: JointUnit, timesteps: Sequence[int]) -> JointUnit:

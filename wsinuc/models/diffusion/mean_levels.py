@@ -65,12 +65,18 @@ class MeanLevels:
 
     def corrected(self, x0: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
         """A predicted clean image ``(n, c, h, w)``, moved so that each channel has the mean expected from ``x_t``."""
-        mean = torch.tensor(self.mean, dtype=torch.float64, device=x.device)
-        covariance = torch.tensor(self.covariance, dtype=torch.float64, device=x.device)
-        noise = (1 - alpha_bar) / (x.shape[2] * x.shape[3]) * torch.eye(len(mean), dtype=torch.float64, device=x.device)
+        # A few numbers, in float64 on the CPU: Apple's GPUs have no float64.
+        mean = torch.tensor(self.mean, dtype=torch.float64)
+        covariance = torch.tensor(self.covariance, dtype=torch.float64)
+        noise = (1 - alpha_bar) / (x.shape[2] * x.shape[3]) * torch.eye(len(mean), dtype=torch.float64)
         # The pseudo-inverse: channels that never vary on their own have a singular covariance.
         gain = alpha_bar**0.5 * covariance @ torch.linalg.pinv(alpha_bar * covariance + noise)
-        surprise = x.double().mean((2, 3)) - alpha_bar**0.5 * mean
+        surprise = _channel_means(x) - alpha_bar**0.5 * mean
         expected: Tensor = mean + surprise @ gain.T
-        shift = expected - x0.double().mean((2, 3))
-        return x0 + shift[:, :, None, None].to(x0.dtype)
+        shift = expected - _channel_means(x0)
+        return x0 + shift[:, :, None, None].to(x0)
+
+
+def _channel_means(images: Tensor) -> Tensor:
+    """Mean of each channel of images ``(n, c, h, w)``, float64 ``(n, c)`` on the CPU."""
+    return images.mean((2, 3)).cpu().double()

@@ -220,12 +220,12 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
             )
 
 
-def check_whole(images: Sequence[LabelledImage]) -> None:
-    """Raise DataError where an image has ignored pixels: a generator learns whole images, of which all is annotated."""
+def check_whole(images: Sequence[LabelledImage], why: str = "a generator learns to draw whole images") -> None:
+    """Raise DataError where an image has ignored pixels; ``why`` says what needs all of it annotated."""
     for image in images:
         if image.ignore is not None:
             raise DataError(
-                f"{image.name} has pixels that nobody annotated, and a generator learns to draw whole images: draw "
+                f"{image.name} has pixels that nobody annotated, and {why}: draw "
                 "rectangular regions that do not overlap, without areas of class Ignore*, and outline every nucleus"
             )
 

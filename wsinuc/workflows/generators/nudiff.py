@@ -90,6 +90,7 @@ def train_generator(
     TrainingError
         The loss is no number any more.
     """
+    check_whole(images)
     learned, held_out = set_apart(images, config.held_out, config.seed)
     data = identity_of(images)
     measured = [images[i] for i in held_out]
@@ -160,7 +161,6 @@ def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: Genera
         raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
     if images and not any(sample.labels.any() for sample in images):
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-    check_whole(images)
 
 
 def _start(network: nn.Module, path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from wsinuc.models.devices import on_device
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
-from wsinuc.workflows.data.training_set import check_annotation, identity_of
+from wsinuc.workflows.data.training_set import check_annotation, check_whole, identity_of
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, check_tissue
 from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 from wsinuc.workflows.generators.text_config import TextTrainConfig
@@ -118,7 +118,7 @@ def train_text_encoder(
     ConfigError
         Several processes share the training, or several passes a step.
     DataError
-        There are no images, or their crops all have the same prompt.
+        There are no images, one is annotated in part, or their crops all have the same prompt.
     OutputError
         ``out`` lies in no folder.
     TrainingError
@@ -131,6 +131,7 @@ def train_text_encoder(
             f"pass, got {session.processes.count} and {config.fit.accumulate}"
         )
     check_annotation(images, classes)
+    check_whole(images, "a prompt names every class that a crop shows")
     torch.manual_seed(config.seed)
     encoder = words_of(images, classes, config)
     learned, held_out = set_apart(images, config.held_out, config.seed)

@@ -121,6 +121,11 @@ def synthesize(
         _refuse({"prompts": prompts, "tissues": tissues, "text_encoder": text_encoder}, COSYN)
         recipe: NudiffRecipe | CoSynRecipe = _of_structures(path, layout, config, condition, device)
     else:
+        if condition != "instances":
+            raise ConfigError(
+                f"condition goes with images for structures ({IMAGE}), and this generator draws image and labels at "
+                f"once; got {arguments.came(condition)}"
+            )
         layouts, name = _layouts(layout, header, config)
         recipe = CoSynRecipe(
             model=path,

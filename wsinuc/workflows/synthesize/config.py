@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop, parted
-from wsinuc.datasets.base import LabelledImage
-from wsinuc.errors import ConfigError
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.diffusion.samplers import SamplerConfig
+from wsinuc.models.diffusion.schedules import strided_timesteps
 
 PARTS = ("structure", "image", "layout")
 """What of a sample is drawn from chance, each part from its own, so that one can be exchanged and the others stay."""
@@ -98,6 +99,36 @@ def real_field(image: LabelledImage, rng: np.random.Generator, *, mpp: float, si
     classes[labels] = image.classes[nuclei]
     classes[0] = 0
     return RealField(image, pixels, labels, classes)
+
+
+def check_drawable(size: int, sampler: SamplerConfig, *, stride: int, steps: int) -> None:
+    """Raise ConfigError for a side or a way back that a network does not have.
+
+    Parameters
+    ----------
+    stride
+        Sides are multiples of it.
+    steps
+        Timesteps that the network was trained on.
+    """
+    if size % stride:
+        raise ConfigError(
+            f"images have a side that is a multiple of {stride} px with this network, got {size}: "
+            f"--size {max(1, round(size / stride)) * stride} would do"
+        )
+    # Raises for more steps than there are.
+    strided_timesteps(steps, sampler.steps)
+    if sampler.restart >= steps:
+        raise ConfigError(f"images can be restarted from timesteps 1 to {steps - 1}, got {sampler.restart}")
+
+
+def check_outlined(dataset: Dataset) -> None:
+    """Raise DataError for a data set whose nuclei are points: read as outlines, it would hold none at all."""
+    if dataset.layout.kind == "points":
+        raise DataError(
+            f"{dataset.path} marks nuclei with points, and structures and layouts are taken from outlined ones; a "
+            "joint generator (--method cosyn) takes the points of one image from a file, --layout NAME.csv"
+        )
 
 
 def resolved_guidance(asked: float | None, drop_rate: float, condition: str) -> float:

@@ -29,7 +29,7 @@ from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_times
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
-from wsinuc.workflows.synthesize.config import SynthesisConfig, resolved_guidance, seed_of
+from wsinuc.workflows.synthesize.config import SynthesisConfig, check_drawable, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
 
@@ -60,6 +60,8 @@ class CoSynRecipe:
             The checkpoint is of another method, or damaged.
         ConfigError
             An unknown tissue, class or word in a prompt, or guidance of a network trained without dropping the text.
+        DataError
+            The data set of the layouts marks nuclei with points.
         DeviceError
             There is no such device.
         """
@@ -80,6 +82,7 @@ class CoSynMaker:
                 f"guidance {config.guidance:g} strengthens the text, and this generator was trained without text: "
                 "leave --guidance out"
             )
+        check_drawable(self.size, config.sampler, stride=model.network.config.stride, steps=model.process.steps)
         self.guidance = resolved_guidance(config.guidance, float(model.config["drop_rate"]), "text")
         self.source = LayoutSource(
             model=model.config,

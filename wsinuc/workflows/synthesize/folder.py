@@ -12,7 +12,8 @@ data info`` take it as it is::
     contact_sheet.png   some of them with their labels, on one page
 
 A sample is done when its line stands in the manifest; its files are whole by then. So an interrupted synthesis goes on
-where it stopped, and the same folder can be asked for more samples, but never for samples of other settings.
+where it stopped, and the same folder can be asked for more samples, but never for samples of other settings. A folder
+without a sample, of a synthesis that failed at once, takes any settings.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from wsinuc.store.owned import make_area
 
 FORMAT = "wsinuc-synthetic"
 VERSION = 1
+FOLDERS = ("images", "labels", "classes")
+"""Of the samples."""
 WORK = ".synthesis"
 """Folder of the lock."""
 SETTINGS = "synthesis.json"
@@ -192,15 +195,21 @@ def samples_in(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucl
         content = []
     if not content:
         return frozenset()
-    there = read_json(folder / SETTINGS)
-    wanted = _identity(settings, classes)
-    if there.get("format") != FORMAT:
+    if read_json(folder / SETTINGS).get("format") != FORMAT:
         raise OutputError(f"{folder} holds {content[0]} and no synthesis of wsinuc: choose an empty folder with -o")
+    _is_of(folder, _identity(settings, classes))
+    return frozenset(int(row["index"]) for row in _whole_lines(folder / MANIFEST))
+
+
+def _is_of(folder: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether a synthesis of wsinuc has these settings; raises OutputError where samples of others are there."""
+    there = read_json(folder / SETTINGS)
     differing = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
-    if differing:
+    begun = _whole_lines(folder / MANIFEST) or [path for name in FOLDERS for path in (folder / name).glob("*")]
+    if differing and begun:
         shown = "; ".join(f"{key}: {there.get(key)} there, {wanted.get(key)} asked for" for key in differing)
         raise OutputError(f"{folder} holds samples of other settings ({shown}): choose another folder with -o")
-    return frozenset(int(row["index"]) for row in _whole_lines(folder / MANIFEST))
+    return not differing
 
 
 def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> dict[str, Any]:
@@ -209,19 +218,21 @@ def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> d
 
 def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
-    if not (folder / SETTINGS).exists():
+    begun = (folder / SETTINGS).exists()
+    if begun and not _is_of(folder, identity):
+        # Before the settings: classes of others must not outlive them.
+        (folder / "classes.csv").unlink(missing_ok=True)
+        begun = False
+    if not begun:
         # First of all and from the working area: a folder that holds anything else and no settings is another's.
         with durable.replacing(folder / SETTINGS, folder / WORK / f"{SETTINGS}{PARTIAL}") as file:
             file.write(as_json(identity))
-    names = ["images", "labels"]
-    if classes:
-        names.append("classes")
-    for name in names:
+    for name in FOLDERS if classes else FOLDERS[:2]:
         own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
     if classes and not (folder / "classes.csv").exists():
-        rows = [f'"{each.name}",{hex_color(each.color)}\n' for each in classes]
-        _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
+        rows = [(each.name, hex_color(each.color)) for each in classes]
+        _write_text(_table(("name", "color"), rows), folder / "classes.csv")
     manifest = folder / MANIFEST
     text = manifest.read_bytes() if manifest.exists() else b""
     # A process was killed while it wrote: the sample of a torn line is made again.
@@ -254,7 +265,15 @@ def _write_classes(sample: SyntheticSample, classes: Sequence[NucleusClass], pat
     else:
         kinds = sample.classes
     known = [(label, classes[kinds[label] - 1].name) for label in present if kinds[label]]
-    _write_text("label,class\n" + "".join(f'{label},"{name}"\n' for label, name in known), path)
+    _write_text(_table(("label", "class"), known), path)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A CSV file; what stands in a cell is quoted, for a class may have commas and quotation marks in its name."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(header)
+    csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+    return text.getvalue()
 
 
 def _write_text(text: str, path: Path) -> None:

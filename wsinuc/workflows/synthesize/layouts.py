@@ -12,6 +12,7 @@ its training had, as often as they had them. One that was trained without text h
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from wsinuc.synthesis.layouts import NucleusLayout, layout_of
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
 from wsinuc.synthesis.tissues import known_tissue, stain_of, tissue_of
-from wsinuc.workflows.synthesize.config import real_field, sequence_of
+from wsinuc.workflows.synthesize.config import check_outlined, real_field, sequence_of
 
 Layouts = Dataset | NucleusLayout | None
 """A data set, one layout, or None for random ones."""
@@ -73,6 +74,7 @@ class LayoutSource:
         if self.layouts is None and self.places_nuclei and not self.model["layouts"]:
             raise ConfigError("the checkpoint holds no fitted layouts: give a layout with --layout FILE or a data set")
         if isinstance(self.layouts, Dataset):
+            check_outlined(self.layouts)
             self._class_numbers(self.layouts)
         if isinstance(self.layouts, NucleusLayout):
             self._check(self.layouts)
@@ -82,6 +84,10 @@ class LayoutSource:
                 raise ConfigError(
                     f"the prompt speaks of {parts.tissue!r}, --tissue of {_listed(self.tissues)}: give one"
                 )
+        if self.layouts is None and self.places_nuclei:
+            self._check_random()
+        if isinstance(self.layouts, Dataset) and self.reads_text and not self.prompts:
+            self._check_rows(self.layouts)
 
     @property
     def places_nuclei(self) -> bool:
@@ -125,22 +131,25 @@ class LayoutSource:
     def parsed(self, prompt: str) -> Prompt | None:
         """What a prompt of the template says; None for any other sentence, which only a free text
         encoder understands."""
-        text = self.model["text"]
-        words: dict[str, Any] = {"tissues": self.known_tissues, "classes": self.class_names}
-        if text["kind"] in ("template", "trained"):
-            words = {key: tuple(text[key]) for key in ("tissues", "stains", "classes")}
+        words = self._vocabulary or Vocabulary(tissues=self.known_tissues, classes=self.class_names)
         try:
-            return parse_prompt(prompt, Vocabulary(**words))
+            return parse_prompt(prompt, words)
         except ConfigError:
             return None
+
+    @property
+    def _vocabulary(self) -> Vocabulary | None:
+        """The only words that the model knows; None where it takes free text, or none."""
+        text = self.model["text"]
+        if text["kind"] in ("template", "trained"):
+            return Vocabulary(**{key: tuple(text[key]) for key in ("tissues", "stains", "classes")})
+        return None
 
     def scene(self, index: int) -> Scene:
         """What sample ``index`` is to show."""
         # A generator of its own for each sample: sample 17 is the same in any batch and after any stop.
         rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
-        prompt = self._turn(self.prompts, index)
-        parts = self.parsed(prompt) if prompt else None
-        tissue = self._known(self._turn(self.tissues, index)) or (parts.tissue if parts else "")
+        prompt, parts, tissue = self._asked(index)
         if not self.places_nuclei:
             return self._without_points(prompt, tissue, rng)
         stain = ""
@@ -149,25 +158,67 @@ class LayoutSource:
             image = self.layouts[int(rng.integers(len(self.layouts)))]
             layout = self._real(image, self._class_numbers(self.layouts), rng)
             source = image.name
-            tissue = tissue or self._known(tissue_of(image.attributes, self.model.get("tissue_column") or ""))
-            stain = stain_of(image.attributes)
+            own, stain = self._of_row(image.attributes)
+            tissue = tissue or own
         elif self.layouts is not None:
             layout = self.layouts
         else:
-            # Sorted, so that the turns do not depend on the order in the file.
-            tissue = tissue or self._turn(sorted(self.model["layouts"]), index) or ""
+            tissue = tissue or self._tissue_in_turn(index)
             layout = self._random(tissue, parts, rng)
         # With a single tissue there is nothing to ask for.
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
-        if not tissue and not prompt and not self._takes_no_tissue:
+        usual: Prompt | str = ""
+        if self.reads_text and not prompt:
+            classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
+            usual = Prompt(tissue=tissue, stain=self._stain(source, tissue, stain), classes=classes)
+        return Scene(layout=layout, prompt=prompt or usual, tissue=tissue, source=source)
+
+    def _asked(self, index: int) -> tuple[str, Prompt | None, str]:
+        """Prompt of a sample, what it says, and the tissue that is asked for: the prompt's, else one of ``tissues``."""
+        prompt = self._turn(self.prompts, index)
+        parts = self.parsed(prompt) if prompt else None
+        # The prompt first: turns of the two lists need not fall together.
+        tissue = parts.tissue if parts else ""
+        return prompt, parts, tissue or self._known(self._turn(self.tissues, index))
+
+    def _tissue_in_turn(self, index: int) -> str:
+        """Whose random layout a sample has that asks for none."""
+        # Sorted, so that the turns do not depend on the order in the file.
+        return self._turn(sorted(self.model["layouts"]), index)
+
+    def _of_row(self, attributes: Mapping[str, str]) -> tuple[str, str]:
+        """Tissue and stain of an image by its attributes, in the model's spelling where it knows them."""
+        return self._known(tissue_of(attributes, self.model.get("tissue_column") or "")), stain_of(attributes)
+
+    def _stain(self, source: str, tissue: str, stain: str) -> str:
+        """The stain that the template's prompt names: the layout's, or the only one that the model has seen.
+
+        Raises
+        ------
+        ConfigError
+            The model does not know this tissue or this stain, or knows several and the layout names none.
+        """
+        if not tissue and not self._takes_no_tissue:
             raise ConfigError(
                 f"{source} names no tissue, and the model knows several: give --tissue, one of "
                 f"{_listed(self.known_tissues)}"
             )
-        classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
-        usual = Prompt(tissue=tissue, stain=stain, classes=classes) if self.reads_text else ""
-        return Scene(layout=layout, prompt=prompt or usual, tissue=tissue, source=source)
+        vocabulary = self._vocabulary
+        if vocabulary is None:
+            return stain
+        if not stain and "" not in vocabulary.known_stains:
+            if len(vocabulary.stains) > 1:
+                raise ConfigError(
+                    f"{source} names no stain, and the model knows several: {_listed(vocabulary.stains)}; name one "
+                    "with --prompt"
+                )
+            stain = vocabulary.stains[0]
+        try:
+            vocabulary.checked(Prompt(tissue=tissue, stain=stain))
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None
+        return stain
 
     def _without_points(self, prompt: str, tissue: str, rng: np.random.Generator) -> Scene:
         """A scene of a model that places no nuclei, with a prompt of its training where none is given."""
@@ -185,7 +236,8 @@ class LayoutSource:
         common = [each for each in self.model.get("prompts", ()) if tissue in ("", each["tissue"])]
         # A tissue so rare that no crop that was looked at showed it.
         if not common:
-            return Prompt(tissue=tissue, classes=self.class_names)
+            stain = self._stain("this generator", tissue, "")
+            return Prompt(tissue=tissue, stain=stain, classes=self.class_names)
         counts = np.array([each["count"] for each in common], np.float64)
         drawn = common[int(rng.choice(len(common), p=counts / counts.sum()))]
         return Prompt(tissue=drawn["tissue"], stain=drawn["stain"], classes=tuple(drawn["classes"]))
@@ -207,17 +259,59 @@ class LayoutSource:
 
     def _random(self, tissue: str, prompt: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
         """A new layout of a tissue, with the classes that the prompt names if it names any."""
+        process = PointProcess.from_json(self._fitted(tissue))
+        return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=self._only(prompt))
+
+    def _fitted(self, tissue: str) -> dict[str, Any]:
+        """The point process of a tissue, as JSON has it; raises ConfigError where none was fitted."""
         fitted = self.model["layouts"]
         named = known_tissue(tissue, tuple(fitted))
+        if named is None and not any(fitted):
+            raise ConfigError(f"no image of the model's training named its tissue, so there is none of {tissue!r}")
         if named is None:
             raise ConfigError(
-                f"the model has no layouts of tissue {tissue!r}; it has those of {_listed(self.known_tissues)}"
+                f"the model has no layouts of tissue {tissue!r}, only of {_listed(sorted(filter(None, fitted)))}: no "
+                "image of it showed a nucleus; give a layout with --layout"
             )
-        only = None
-        if prompt is not None and prompt.classes:
-            only = [self.class_names.index(name) + 1 for name in prompt.classes]
-        process = PointProcess.from_json(fitted[named])
-        return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=only)
+        process: dict[str, Any] = fitted[named]
+        return process
+
+    def _only(self, prompt: Prompt | None) -> list[int] | None:
+        """The classes that a prompt asks for; None leaves that to the layout."""
+        if prompt is None or not prompt.classes:
+            return None
+        return [self.class_names.index(name) + 1 for name in prompt.classes]
+
+    def _check_random(self) -> None:
+        """Raise ConfigError for a tissue or a class that no random layout can have, before anything is made."""
+        turns = len(self.tissues) or len(self.model["layouts"])
+        for index in range(math.lcm(len(self.prompts) or 1, turns)):
+            _, parts, tissue = self._asked(index)
+            tissue = tissue or self._tissue_in_turn(index)
+            fitted = self._fitted(tissue)
+            only = self._only(parts)
+            if parts is None or only is None:
+                continue
+            try:
+                PointProcess.from_json(fitted).shown(only)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"the layouts of {tissue or 'this tissue'} that the model was fitted to do not show all of "
+                    f"{_listed(parts.classes)} ({error}): give a layout with --layout, or another prompt"
+                ) from None
+
+    def _check_rows(self, dataset: Dataset) -> None:
+        """Raise ConfigError for an image whose tissue or stain the model does not know, before anything is made."""
+        asked = [self._known(tissue) for tissue in self.tissues]
+        seen = set()
+        for row in dataset.rows:
+            own, stain = self._of_row(row)
+            if not own and len(self.known_tissues) == 1:
+                own = self.known_tissues[0]
+            for tissue in asked or [own]:
+                if (tissue, stain) not in seen:
+                    self._stain(row["name"], tissue, stain)
+                seen.add((tissue, stain))
 
     def _real(self, image: LabelledImage, numbers: NDArray[np.int32], rng: np.random.Generator) -> NucleusLayout:
         """The layout of a random field of an annotated image; nuclei of unknown class are left out."""

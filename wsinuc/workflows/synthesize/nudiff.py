@@ -4,7 +4,8 @@ Structure and labels have to say the same, or a segmenter trained on them learns
 the labels are separated from the generated structure, and the image is made for the structure *of
 these labels*: touching nuclei have the sharp border that the image network knows from real labels,
 and specks that are no nucleus vanish. ``condition="raw"`` gives the image network the generated
-structure itself, as the paper does (there rounded to 8 bit).
+structure itself, as the paper does: nucleus or not as 1 or 0, H and V as they are (there rounded to 8
+bit).
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.synthesis.tissues import tissue_of
-from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field, resolved_guidance, seed_of, sequence_of
+from wsinuc.workflows.synthesize.config import (
+    SynthesisConfig,
+    check_drawable,
+    check_outlined,
+    real_field,
+    resolved_guidance,
+    seed_of,
+    sequence_of,
+)
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import described
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures
+_NUCLEUS = 0.5
+"""Generated probability from which a pixel is one of a nucleus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +72,8 @@ class NudiffRecipe:
             A checkpoint is of another method, or damaged.
         ConfigError
             The networks do not fit each other or the request, or guidance is asked of one trained without.
+        DataError
+            The data set marks nuclei with points.
         DeviceError
             There is no such device.
         """
@@ -68,6 +81,8 @@ class NudiffRecipe:
             raise ConfigError(f"condition must be one of {', '.join(CONDITIONS)}, got {self.condition!r}")
         if (self.structure_model is None) == (self.structures is None):
             raise ConfigError("structures come from a structure model or from a data set: give one of the two")
+        if self.structures is not None:
+            check_outlined(self.structures)
         images = load_image_model(self.image_model)
         structures = None
         if self.structure_model is not None:
@@ -95,6 +110,8 @@ class NudiffMaker:
         self.device = prepare_device(recipe.device)
         for model in (images, structures):
             if model is not None:
+                sampler = recipe.config.sampler
+                check_drawable(self.size, sampler, stride=model.network.config.stride, steps=model.process.steps)
                 on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
@@ -162,7 +179,8 @@ class NudiffMaker:
         for k, raw in zip(numbers, from_diffusion(structures.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
             if self.recipe.condition == "raw":
-                condition = raw
+                # The image network has learned from 0 and 1 alone.
+                condition = np.concatenate([(raw[:1] >= _NUCLEUS).astype(np.float32), raw[1:]])
             else:
                 condition = structure_map(labels, smallest_px=self.smallest_px)
             drafts.append((condition, _draft(k, labels, source="generated")))

@@ -120,9 +120,10 @@ def synthesize_recipe(
         done = sum(i < count for i in target.done)
         on_event(SynthesisStarted(count=count, done=done))
         work = batches(count, recipe.config.batch_on(pick_device(recipe.device)), target.done)
-        finished = _write(
-            generate(recipe, work, workers=recipe.config.workers, maker=maker), target, count, on_event, should_stop
-        )
+        made = generate(recipe, work, workers=recipe.config.workers, maker=maker)
+        # Several workers have networks of their own; these would lie beside them to the end.
+        del maker
+        finished = _write(made, target, count, on_event, should_stop)
         if finished and (work or not (out / SHEET).exists()):
             target.draw_sheet()
 

@@ -101,7 +101,7 @@ FILE = click.Path(path_type=Path)
     "--sample-every",
     type=int,
     metavar="N",
-    help="Images seen between two grids of samples; 0: never.",
+    help="Images seen between two pages of samples; 0: none, of generators one at the end.",
 )
 @device_option
 @dry_run_option("trained")

@@ -9,7 +9,7 @@ from wsinuc_cli.commands.pretrain.generators import WHICH
 from wsinuc_cli.options.images import gather
 from wsinuc_cli.progress.training import telling, training_reports
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.texts.next_command import quoted
+from wsinuc_cli.texts.next_command import after_text
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
@@ -38,6 +38,4 @@ def pretrain_text(
         session = Session(device=device, on_progress=training_reports(tell, "text-encoder", steps))
         provenance = {"data": list(data.origin), "preset": preset}
         train_text_encoder(data.images, data.classes, output, config, provenance=provenance, session=session)
-    joint = output.with_name(f"{output.stem}-joint{output.suffix}")
-    following = quoted("wsinuc", "pretrain", *sources, "--method", "cosyn", "--text-encoder", output, "-o", joint)
-    echo(f"Written to {output}. Next: {following}")
+    echo(f"Written to {output}. Next: {after_text(output, sources, options)}")
