@@ -147,6 +147,23 @@ def test_two_members_say_their_mean_by_weight_and_doubt_where_they_differ(two: l
     assert np.abs(doubt / 255 - expected).max() < 0.01
 
 
+def test_scores_are_put_together_in_strips(two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = opened(joined(two), tmp_path / "joint.safetensors")
+    pixels = tissue(segmenter.tile, segmenter.tile, seed=9)[None]
+    scores = segmenter.predict(pixels)
+    together = segmenter._together
+    rows: list[int] = []
+
+    def recorded(seen: list[tuple[float, np.ndarray]]) -> np.ndarray:
+        rows.append(seen[0][1].shape[2])
+        return together(seen)
+
+    monkeypatch.setattr(segmenter, "_together", recorded)
+    monkeypatch.setattr("wsinuc.segmenters.joint.STRIP", 25)
+    assert np.array_equal(segmenter.predict(pixels), scores)
+    assert rows == [25, 25, 14]
+
+
 @pytest.mark.parametrize("sizes", [("1",), ("3/4",), ("5/4",), ("3/4", "1", "5/4"), ("1",) * 4])
 def test_small_tiles_score_a_place_as_large_ones_do(sizes: tuple[str, ...], two: list[Path], tmp_path: Path) -> None:
     config = joined(two, sizes=sizes, core=128)

@@ -14,12 +14,12 @@ import itertools
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.networks.backward import TransposedConv, joined
 from wsinuc.models.networks.unet import timestep_embedding
 
 
@@ -174,7 +174,7 @@ class AttentionUNet(nn.Module):
         self.decoder = nn.ModuleList(
             AttentionStage(2 * deep, shallow, time, config) for deep, shallow in itertools.pairwise(coming_up)
         )
-        self.up = nn.ModuleList(nn.ConvTranspose2d(w, w, 4, stride=2, padding=1) for w in coming_up[1:])
+        self.up = nn.ModuleList(TransposedConv(w, w, 4, stride=2, padding=1) for w in coming_up[1:])
         self.last = ResBlock(widths[0], widths[0], None)
         self.head = nn.Conv2d(widths[0], config.out_channels, 1)
         self._start()
@@ -206,7 +206,7 @@ class AttentionUNet(nn.Module):
                 x = self.down[i](x)
         x = self.middle_second(self.middle_attention(self.middle_first(x, time)), time)
         for stage, up in zip(self.decoder, self.up, strict=True):
-            x = up(stage(torch.cat([x, skips.pop()], dim=1), time))
+            x = up(stage(joined(x, skips.pop()), time))
         # One skip is left, that of the first stage: the published network does not use it either.
         out: Tensor = self.last(x, time)
         return out

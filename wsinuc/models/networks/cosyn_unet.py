@@ -25,6 +25,7 @@ from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.conditioning.text_conditioner import TextConditioner
 from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
 from wsinuc.models.networks.attention import ImageAttention
+from wsinuc.models.networks.backward import joined
 from wsinuc.models.networks.cosyn_blocks import CrossEmbed, Fold, GatedResBlock, LogSnrEmbedding, Unfold
 
 _LABEL_WIDTH = 3
@@ -120,7 +121,7 @@ class _Level(nn.Module):
     def up(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
         """Output; takes the skips from the end."""
         for block in (self.first, *self.blocks):
-            x = block(torch.cat([x, skips.pop() * _SKIP_SCALE], dim=1), time, context)
+            x = block(joined(x, skips.pop() * _SKIP_SCALE), time, context)
         if self.attention is not None:
             x = self.attention(x, context)
         return x
@@ -217,7 +218,7 @@ class CoSynUNet(nn.Module):
             shown = shown + self.points(points)
         x = self._levels(self.first(shown, time, context), time, context)
         # The input once more at full resolution, which the levels fold away.
-        x = self.last(torch.cat([x, shown], dim=1), time, context)
+        x = self.last(joined(x, shown), time, context)
         return JointPrediction(*(head(x) for head in self.heads))
 
     def _conditions(self, log_snr: Tensor, text: TextTokens | None) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.networks.backward import joined
 from wsinuc.models.networks.norm import GroupNorm
 from wsinuc.models.networks.unet import Trunk, UNetConfig
 
@@ -88,7 +89,7 @@ class SpadeUNet(Trunk):
         maps = self._at_every_size(condition.to(time.dtype))
         x = self.middle(x, time, maps)
         for block in self.decoder:
-            x = block(torch.cat([x, skips.pop()], dim=1), time, maps)
+            x = block(joined(x, skips.pop()), time, maps)
         out: Tensor = self.head(x)
         return out
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
-import torch
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.networks.attention_gate import AttentionGate
+from wsinuc.models.networks.backward import TransposedConv, joined
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput, without_rim
 from wsinuc.models.networks.smoothing import HalvingMean, folded_blur
 
@@ -130,7 +130,7 @@ class SupervisedUNet(DenseNetwork):
             skip = without_rim(skips.pop(), 2 * begins)
             if number < len(self.gates):
                 skip = self.gates[number](skip, x)
-            x = block(torch.cat([without_rim(skip, rim), without_rim(lift(x), rim)], 1))
+            x = block(joined(without_rim(skip, rim), without_rim(lift(x), rim)))
             begins = start
         whole = drop // self.config.fold
         folded_scores = self.head(without_rim(x, whole - begins))
@@ -164,7 +164,7 @@ def folded(weights: dict[str, Tensor], fold: int) -> dict[str, Tensor]:
 
 
 def _transposed(wide: int, narrow: int) -> nn.Module:
-    return nn.ConvTranspose2d(wide, narrow, 2, stride=2)
+    return TransposedConv(wide, narrow, 2, stride=2)
 
 
 def _interpolated(wide: int, narrow: int) -> nn.Module:

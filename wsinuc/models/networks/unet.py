@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.networks.backward import joined
 from wsinuc.models.networks.norm import GroupNorm
 
 
@@ -324,7 +325,7 @@ class UNet(Trunk):
         x, skips, time = self._encode(x, t)
         x = self.middle(x, time)
         for block in self.decoder:
-            x = block(torch.cat([x, skips.pop()], dim=1), time)
+            x = block(joined(x, skips.pop()), time)
         return x
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -346,7 +347,7 @@ class UNet(Trunk):
         x = self.middle(x, time)
         outputs: dict[int, Tensor] = {}
         for index, block in enumerate(self.decoder[: max(blocks) + 1]):
-            x = block(torch.cat([x, skips.pop()], dim=1), time)
+            x = block(joined(x, skips.pop()), time)
             if index in blocks:
                 outputs[index] = x
         return [outputs[b] for b in blocks]
