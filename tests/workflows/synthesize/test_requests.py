@@ -189,6 +189,7 @@ def test_a_single_class_keeps_its_name_so_that_the_set_trains_with_the_real_one(
     synthesize_recipe(CoSynRecipe(model=model, layouts=None, config=few), tmp_path / "set", 1)
     both = gather_training_set([str(real), str(tmp_path / "set")], mpp=None, selection=EVERYTHING)
     assert [each.name for each in both.classes] == ["round"]
+    model = write_cosyn(tmp_path / "plain.safetensors", classes=(NUCLEUS.name,))
     known = load_checkpoint(model, "cosyn")
     plain = dataclasses.replace(known, config=known.config | {"classes": [dataclasses.asdict(NUCLEUS)]})
     save_checkpoint(plain, model)
