@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.point_process import PointProcess
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.synthesize.config import SynthesisConfig
 from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
 from wsinuc.workflows.synthesize.folder import SyntheticSample, writing
@@ -177,6 +180,13 @@ def test_random_layouts_that_were_never_learned_are_refused_first(learned: dict[
     with pytest.raises(ConfigError, match=r"layouts of breast .* do not show all of long"):
         source(model, prompts=prompts)
     assert source(model, prompts=prompts[:1]).scene(0).tissue == "breast"
+
+
+def test_a_single_class_keeps_its_name_so_that_the_set_trains_with_the_real_one() -> None:
+    """`train` refuses to mix sets of which one has a class and the other none."""
+    for known, expected in ((NucleusClass("round", (9, 9, 200)),) * 2, (NUCLEUS, None)):
+        maker = SimpleNamespace(model=SimpleNamespace(config={"classes": [dataclasses.asdict(known)]}))
+        assert CoSynMaker.classes.fget(maker) == (() if expected is None else (expected,))  # type: ignore[attr-defined]
 
 
 def test_class_names_with_quotation_marks_stay_what_they_are(tmp_path: Path) -> None:

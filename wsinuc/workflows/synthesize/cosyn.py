@@ -29,6 +29,7 @@ from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_times
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.synthesize.config import SynthesisConfig, check_drawable, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
@@ -145,9 +146,9 @@ class CoSynMaker:
 
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
-        """Those of the model; none where it knows one kind of nucleus only."""
+        """Those of the model; none where its training had none, so that the set goes with that of the training."""
         known = from_header(tuple[NucleusClass, ...], self.model.config["classes"])
-        return known if len(known) > 1 else ()
+        return () if known == (NUCLEUS,) else known
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the settings of any synthesis, as JSON types."""

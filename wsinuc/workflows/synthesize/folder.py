@@ -205,7 +205,7 @@ def _is_of(folder: Path, wanted: Mapping[str, Any]) -> bool:
     """Whether a synthesis of wsinuc has these settings; raises OutputError where samples of others are there."""
     there = read_json(folder / SETTINGS)
     differing = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
-    begun = _whole_lines(folder / MANIFEST) or [path for name in FOLDERS for path in (folder / name).glob("*")]
+    begun = bool(_whole_lines(folder / MANIFEST)) or any(any((folder / name).glob("*")) for name in FOLDERS)
     if differing and begun:
         shown = "; ".join(f"{key}: {there.get(key)} there, {wanted.get(key)} asked for" for key in differing)
         raise OutputError(f"{folder} holds samples of other settings ({shown}): choose another folder with -o")
