@@ -274,7 +274,7 @@ class JointSegmenter(TiledSegmenter):
             for member, model in zip(self.config.members, self.models, strict=True)
             for view in self._views(self.sizes(member), member, model)
         ]
-        levels = np.empty(seen[0][1].shape, np.uint8)
+        levels: NDArray[np.uint8] = np.empty(seen[0][1].shape, np.uint8)
         for first in range(0, levels.shape[2], STRIP):
             rows = np.s_[:, :, first : first + STRIP]
             levels[rows] = self._together([(weight, scores[rows]) for weight, scores in seen])
