@@ -23,12 +23,12 @@ from wsinuc.nuclei import Frame
 from wsinuc.nuclei.measure import measure
 from wsinuc.workflows.evaluate.predictions import Prediction, write_label_image
 from wsinuc.workflows.evaluate.run import (
+    PredictionFolder,
     evaluate,
     evaluate_folders,
     paint_level0,
     predict_labels,
     predict_nuclei,
-    read_prediction,
 )
 from wsinuc.workflows.evaluate.thresholds import evaluate_thresholds, threshold_rows
 from wsinuc_cli.commands.evaluate import evaluate as command
@@ -119,8 +119,7 @@ def test_calibration_is_part_of_it(dataset, tmp_path):
     for page in ("reliability.png", "doubt.png", "worst.png"):
         with Image.open(out / page) as picture:
             assert min(picture.size) > 300
-    read = partial(read_prediction, folder=out / "predictions")
-    labels_alone = evaluate(dataset, read, predicted_classes=("round", "long"))
+    labels_alone = evaluate(dataset, out / "predictions")
     assert labels_alone.verdicts is None
     assert "calibration" not in labels_alone.summary()
     with pytest.raises(ConfigError, match="0 or more, got -1"):
@@ -130,9 +129,11 @@ def test_calibration_is_part_of_it(dataset, tmp_path):
 def test_written_predictions_score_the_same(dataset, tmp_path):
     out = tmp_path / "out"
     first = evaluate(dataset, partial(predict_labels, segmenter=OracleSegmenter()), out=out)
-    again = evaluate(dataset, partial(read_prediction, folder=out / "predictions"))
+    again = evaluate(dataset, out / "predictions")
+    as_object = evaluate(dataset, PredictionFolder(out / "predictions"))
     folders = evaluate_folders(out / "predictions", dataset.path / "labels", out=tmp_path / "folders")
     assert [i.scores for i in first.images] == [i.scores for i in again.images] == [i.scores for i in folders.images]
+    assert as_object.summary() == again.summary()
     assert sorted(p.name for p in (tmp_path / "folders").iterdir()) == ["scores.csv", "summary.json"]
 
 
@@ -164,8 +165,7 @@ def test_missing_predictions_are_named_before_any_is_scored(dataset, tmp_path):
     told = []
 
     def scored(folder, chosen=dataset):
-        options = {"predicted_classes": ("round", "long"), "out": tmp_path / "scored", "on_image": told.append}
-        return evaluate(chosen, partial(read_prediction, folder=folder), **options)
+        return evaluate(chosen, folder, out=tmp_path / "scored", on_image=told.append)
 
     for gone, message in [
         (f"{names[-1]}.png", rf"some lacks 1 of {len(names)} label images: {names[-1]}\.png; files are found by"),

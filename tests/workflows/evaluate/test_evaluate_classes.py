@@ -27,7 +27,6 @@ from wsinuc.workflows.evaluate.run import (
     evaluate,
     evaluate_folders,
     predict_nuclei,
-    read_prediction,
 )
 from wsinuc_cli.commands.evaluate import evaluate as command
 
@@ -133,9 +132,7 @@ def test_swapped_classes_leave_detection_alone(dataset):
 
 def test_written_predictions_bring_their_classes(dataset, tmp_path):
     first = evaluate(dataset, ORACLE, predicted_classes=NAMES, out=tmp_path / "out")
-    again = evaluate(
-        dataset, partial(read_prediction, folder=tmp_path / "out" / "predictions"), predicted_classes=NAMES
-    )
+    again = evaluate(dataset, tmp_path / "out" / "predictions")
     folders = evaluate_folders(tmp_path / "out" / "predictions", dataset.path / "labels", mpp=MPP)
     assert first.summary()["f_classification"] == again.summary()["f_classification"]
     assert folders.classes == ("LONG", "Round")

@@ -28,7 +28,6 @@ from wsinuc.workflows.evaluate.run import (
     evaluate,
     evaluate_folders,
     predict_nuclei,
-    read_prediction,
 )
 from wsinuc_cli.commands.evaluate import evaluate as command
 
@@ -95,16 +94,15 @@ def test_written_maps_score_the_same(dataset: Dataset, evaluated: tuple[Evaluati
     first = evaluated[0].summary()
     out = tmp_path / "out"
     shutil.copytree(evaluated[1], out)
-    read = partial(read_prediction, folder=out / "predictions")
-    again = evaluate(dataset, read, predicted_classes=NAMES, scoring=SEMANTIC).summary()
+    again = evaluate(dataset, out / "predictions", scoring=SEMANTIC).summary()
     folders = evaluate_folders(out / "predictions", dataset.path / "labels", mpp=MPP, scoring=SEMANTIC).summary()
     assert again["semantic"] == first["semantic"] == folders["semantic"]
     (out / "predictions/semantic/b.png").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of . maps of classes of pixels, which --sem.*: semantic/b\.png"):
-        evaluate(dataset, read, predicted_classes=NAMES, scoring=SEMANTIC)
+        evaluate(dataset, out / "predictions", scoring=SEMANTIC)
     Image.fromarray(np.full((110, 130), 300, np.uint16)).save(out / "predictions/semantic/b.png")
     with pytest.raises(DataError, match="0 to 255, got 300"):
-        evaluate(dataset, read, predicted_classes=NAMES, scoring=SEMANTIC)
+        evaluate(dataset, out / "predictions", scoring=SEMANTIC)
 
 
 def test_without_classes_it_is_nucleus_against_background(dataset: Dataset) -> None:

@@ -52,15 +52,28 @@ def test_windows_that_were_cut_from_one_image_have_its_name_behind_their_own() -
     assert len({images[i].attributes["name"] for i in apart}) == 1
 
 
-def test_patients_are_held_out_whole_where_there_are_two() -> None:
+@pytest.mark.parametrize("attribute", ["patient", "Patient"])
+def test_patients_are_held_out_whole_where_there_are_two(attribute: str) -> None:
     images = [
-        replace(nudiff.tissue(0), name=f"set/{i}", attributes={"name": str(i), "patient": f"p{i % 3}"})
+        replace(nudiff.tissue(0), name=f"set/{i}", attributes={"name": str(i), attribute: f"p{i % 3}"})
         for i in range(9)
     ]
     learned, apart = set_apart(images, 0.2, seed=0)
     assert len({i % 3 for i in apart}) == 1
     assert (len(learned), len(apart)) == (6, 3)
     assert len(set_apart(images[::3], 0.2, seed=0)[1]) == 1, "of one patient an image"
+
+
+def test_the_choice_is_that_of_the_images_not_of_their_order() -> None:
+    images = [
+        replace(nudiff.tissue(0), name=f"{folder}/{i}", attributes={"name": str(i), "patient": f"p{i % 3}"})
+        for folder in "ab"
+        for i in range(6)
+    ]
+    _, apart = set_apart(images, 0.4, seed=1)
+    assert {images[i].name for i in apart} == {images[::-1][i].name for i in set_apart(images[::-1], 0.4, seed=1)[1]}
+    chosen = {(images[i].name.partition("/")[0], i % 3) for i in apart}
+    assert (len(chosen), len(apart)) == (2, 4), "patients of one name in two data sets are two"
 
 
 def losses(out: Path) -> list[float]:

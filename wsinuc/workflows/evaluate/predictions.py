@@ -136,9 +136,34 @@ def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
     return predict_nuclei(image, segmenter=segmenter, batch_size=batch_size).labels.astype(np.int32, copy=False)
 
 
-def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
-    """What something else predicted for this image, see `read_label_image`; raises DataError."""
-    return read_label_image(folder, image.name)
+@dataclass(frozen=True, slots=True)
+class PredictionFolder:
+    """What something else predicted: label images ``NAME.png`` in a folder, see `read_label_image`.
+
+    Called with an image it gives the prediction for it, and raises DataError where the file cannot be read.
+    """
+
+    path: Path
+
+    def __call__(self, image: LabelledImage) -> Prediction:
+        return read_label_image(self.path, image.name)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that are told apart, empty without ``classes.csv``; raises DataError."""
+        return read_class_names(self.path)
+
+    def check(self, names: Sequence[str], *, semantic: bool = False) -> None:
+        """Raise DataError where files of these images are missing, and name them.
+
+        Parameters
+        ----------
+        names
+            Of the images, or parts of them.
+        semantic
+            Whether the classes of pixels are needed, too.
+        """
+        check_predictions(self.path, names, semantic=semantic)
 
 
 def read_label_image(folder: Path, name: str) -> Prediction:

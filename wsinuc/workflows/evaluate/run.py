@@ -34,12 +34,12 @@ from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import (
     Predict,
     Prediction,
+    PredictionFolder,
     check_predictions,
     predict_labels,
     predict_nuclei,
     read_class_names,
     read_label_image,
-    read_prediction,
 )
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "ImageScores",
     "Predict",
     "Prediction",
+    "PredictionFolder",
     "Scoring",
     "evaluate",
     "evaluate_folders",
@@ -54,7 +55,6 @@ __all__ = [
     "predict_labels",
     "predict_nuclei",
     "read_class_names",
-    "read_prediction",
 ]
 
 Report = Callable[[ImageScores], None]
@@ -99,7 +99,7 @@ WORST = 10
 
 def evaluate(
     dataset: Dataset | PathLike,
-    predict: Predict | Segmenter,
+    predict: Predict | Segmenter | PathLike,
     *,
     predicted_classes: Sequence[str] = (),
     scoring: Scoring = STANDARD,
@@ -116,10 +116,10 @@ def evaluate(
     dataset
         Images and their annotation, outlines or points: a data set (`wsinuc.open_dataset`), a part of one, or its path.
     predict
-        A model (`wsinuc.load_segmenter`), or a function from a `LabelledImage` to labels ``(h, w)`` or to a
-        `Prediction`: `read_prediction` bound to a folder, any other program.
+        A model (`wsinuc.load_segmenter`), a folder of label images ``NAME.png`` that anything else has written, or a
+        function from a `LabelledImage` to labels ``(h, w)`` or to a `Prediction`.
     predicted_classes
-        Names of the classes that ``predict`` counts; a model says its own.
+        Names of the classes that a function counts; a model and a folder say their own.
     scoring
         Whether classes are scored, and how far apart a pair may be.
     out
@@ -147,7 +147,7 @@ def evaluate(
     DataError
         An image, annotation or prediction cannot be read or has the wrong shape, or classes do not fit.
     ConfigError
-        ``worst`` is negative, or ``predict`` is neither a model nor a function.
+        ``worst`` is negative, or ``predict`` is neither a model nor a folder nor a function.
 
     Examples
     --------
@@ -168,9 +168,14 @@ def evaluate(
     if isinstance(predict, Segmenter):
         predicted_classes = [each.name for each in predict.classes]
         predict = partial(predict_nuclei, segmenter=predict)
+    elif isinstance(predict, (str, os.PathLike)):
+        predict = PredictionFolder(to_path(predict))
+    if isinstance(predict, PredictionFolder):
+        predicted_classes = predict.class_names
     if not callable(predict):
         raise ConfigError(
-            f"expected a model or a function that gives labels, got {predict!r:.80}: wsinuc.load_segmenter loads one"
+            f"expected a model, a folder of label images or a function that gives labels, got {predict!r:.80}: "
+            "wsinuc.load_segmenter loads a model"
         )
     if out is not None:
         out = to_path(out)
@@ -179,10 +184,10 @@ def evaluate(
         raise DataError("the data set marks nuclei with points, which say no pixel's class: leave --semantic out")
     names = [c.name for c in dataset.classes]
     match = scoring.match(names, predicted_classes, seen=dataset.layout.open_classes)
-    if isinstance(predict, partial) and predict.func is read_prediction:
+    if isinstance(predict, PredictionFolder):
         # Before any is read: what is missing should not show one by one, after the work on those before it.
         wanted = [name_of(row["name"], box) for row, box in zip(dataset.rows, dataset.boxes, strict=True)]
-        check_predictions(predict.keywords["folder"], wanted, semantic=scoring.semantic)
+        predict.check(wanted, semantic=scoring.semantic)
     if out is not None:
         files.make_output_folder(out, overwrite)
     scored = []

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.labelled_image import Row
 from wsinuc.models.training.loop import Inspection
-from wsinuc.workflows.training.folds import LEVELS
+from wsinuc.workflows.training.folds import LEVELS, kin_of
 from wsinuc.workflows.training.session import TrainingSettings
 from wsinuc.workflows.training.step_loss import StepLoss
 
@@ -34,34 +35,26 @@ def drawn_apart(count: int, share: float, seed: int) -> list[int]:
 def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Which images to learn from, and which are held out: about ``share`` of the patients, else slides, else images.
 
-    Windows of one may overlap, and are alike in any case.
-
     With share 0, or a single image, all images are both: what is held out then are other patches of them.
     """
-    # Sorted, so that the choice does not depend on the order of the images.
-    names = _kept_together(images)
-    distinct = sorted(set(names))
-    apart = {distinct[i] for i in drawn_apart(len(distinct), share, seed)}
-    learned = [i for i, name in enumerate(names) if name not in apart]
-    return learned, [i for i, name in enumerate(names) if name in apart] or learned
+    # By name, so that the choice does not depend on the order of the images.
+    order = sorted(range(len(images)), key=lambda i: images[i].name)
+    kin = kin_of([_row(images[i]) for i in order], [True] * len(images))
+    everything = list(range(len(images)))
+    # Windows of one image may overlap, and are alike in any case.
+    if kin.within == LEVELS["name"]:
+        return everything, everything
+    groups = dict(zip(order, kin.groups, strict=True))
+    apart = set(drawn_apart(kin.count, share, seed))
+    learned = [i for i in everything if groups[i] not in apart]
+    return learned, [i for i in everything if groups[i] in apart] or learned
 
 
-def _kept_together(images: Sequence[LabelledImage]) -> list[str]:
-    """What each image is of, at the coarsest level of which there are two (`wsinuc.workflows.training.folds`)."""
-    levels = tuple(LEVELS)
-    names: list[str] = []
-    for number in range(len(levels)):
-        names = [_of(image, levels[number:]) for image in images]
-        if len(set(names)) > 1:
-            break
-    return names
-
-
-def _of(image: LabelledImage, levels: Sequence[str]) -> str:
-    """Patient, slide or name of the image that a window was cut from, whichever is known first, with what stands before
-    its name to tell data sets apart."""
+def _row(image: LabelledImage) -> Row:
+    """Attributes of the image that a window was cut from, with what stands before its name to tell data sets apart."""
     folder, slash, name = image.name.rpartition("/")
-    return folder + slash + next((image.attributes[each] for each in levels if image.attributes.get(each)), name)
+    attributes = {"name": name} | dict(image.attributes)
+    return {attribute: folder + slash + value for attribute, value in attributes.items() if value}
 
 
 def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:

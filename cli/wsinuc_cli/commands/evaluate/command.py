@@ -181,7 +181,7 @@ def evaluate(context: click.Context, /, data: str | None, output: Path | None, *
         segmenter = _segmenter(options, thresholds)
         predict, names = _predictor(segmenter, options)
     else:
-        predict, names = _reader(pred)
+        predict, names = task.PredictionFolder(pred), ()
     # Pages need images, which a comparison of two folders does not have.
     files |= {"predicted_classes": names, "worst": options["worst"]}
     if options["at_mpp"] is not None:
@@ -264,12 +264,6 @@ def _predictor(segmenter: Segmenter, options: Mapping[str, Any]) -> tuple[Predic
         predict_nuclei, segmenter=segmenter, batch_size=options["batch_size"], semantic=options["semantic"]
     )
     return predict, names
-
-
-def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
-    from wsinuc.workflows.evaluate.run import read_class_names, read_prediction
-
-    return partial(read_prediction, folder=folder), read_class_names(folder)
 
 
 def _show_image(image: ImageScores) -> None:
