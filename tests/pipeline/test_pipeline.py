@@ -80,8 +80,8 @@ def test_blocks_find_what_one_pass_over_the_whole_image_finds(block: int) -> Non
 class MeasuredOracle(OracleSegmenter):
     """An oracle that knows that it is right half as often as it says."""
 
-    def certainty(self, probabilities: np.ndarray) -> np.ndarray:
-        return probabilities * np.float32(0.5)
+    def certainty(self, nuclei: Nuclei) -> np.ndarray:
+        return nuclei.probabilities * np.float32(0.5)
 
 
 def test_the_certainty_of_a_model_changes_the_probability_and_nothing_else() -> None:

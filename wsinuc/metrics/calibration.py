@@ -128,7 +128,7 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
     >>> result.counts.tolist(), result.right.round(3).tolist(), round(result.error, 3)
     ([1, 3], [0.0, 0.667], 0.175)
     """
-    p, hit = _checked(probabilities, right)
+    p, hit = checked(probabilities, right)
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError(f"probabilities must lie between 0 and 1, got {p.min():g} to {p.max():g}")
     # The last bin holds both its edges, so that a probability of 1 has a place.
@@ -169,7 +169,7 @@ def certainty(probabilities: ArrayLike, line: tuple[float, float]) -> NDArray[np
     if line == (1.0, 0.0):
         return given
     slope, offset = line
-    probabilities_right: NDArray[np.float32] = expit(slope * _log_odds(given) + offset).astype(np.float32)
+    probabilities_right: NDArray[np.float32] = expit(slope * log_odds(given) + offset).astype(np.float32)
     return probabilities_right
 
 
@@ -188,30 +188,50 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     DataError
         They are of different lengths.
     """
-    p, hit = _checked(probabilities, right)
-    rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
+    p, hit = checked(probabilities, right)
     # From the line that changes nothing, which is also what the ridge pulls towards.
-    line = np.array([1.0, 0.0])
-    # Newton's method; the small ridge keeps verdicts that are all alike finite.
+    slope, offset = regress_verdicts(np.stack([log_odds(p), np.ones_like(p)], axis=1), hit, np.array([1.0, 0.0]))
+    return float(slope), float(offset)
+
+
+def regress_verdicts(
+    rows: NDArray[np.float64], right: NDArray[np.bool_], start: NDArray[np.float64], weights: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Logistic regression by Newton's method: what to multiply the columns by, ``(k,)``.
+
+    Parameters
+    ----------
+    rows
+        ``(n, k)`` what is known of each nucleus, a constant among it.
+    right
+        ``(n,)`` whether it is one.
+    start
+        ``(k,)`` where to begin, which the ridge pulls towards: it keeps verdicts that are all alike finite.
+    weights
+        ``(n,)`` how much each counts; None counts all alike.
+    """
+    counts = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
+    found = start.copy()
+
+    def unlikely(tried: NDArray[np.float64]) -> float:
+        """What is made smallest: minus the logarithm of the verdicts' probability, and the ridge."""
+        ridge = _EDGE / 2 * ((tried - start) ** 2).sum()
+        return float(counts @ np.logaddexp(0, np.where(right, -1, 1) * (rows @ tried)) + ridge)
+
     for _ in range(50):
-        predicted = expit(rows @ line)
-        curvature = (rows * (predicted * (1 - predicted))[:, None]).T @ rows + _EDGE * np.eye(2)
-        step = np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
+        predicted = expit(rows @ found)
+        spread = counts * predicted * (1 - predicted)
+        curvature = (rows * spread[:, None]).T @ rows + _EDGE * np.eye(len(start))
+        step = np.linalg.solve(curvature, rows.T @ (counts * (right - predicted)) - _EDGE * (found - start))
         # Where claims are far off, the curve is flat and a whole step would land beyond the other side of it.
-        while _unlikely(rows, hit, line + step) > _unlikely(rows, hit, line) and np.abs(step).max() > _EDGE**2:
+        while unlikely(found + step) > unlikely(found) and np.abs(step).max() > _EDGE**2:
             step /= 2
-        line += step
-    return float(line[0]), float(line[1])
+        found += step
+    return found
 
 
-def _unlikely(rows: NDArray[np.float64], hit: NDArray[np.bool_], line: NDArray[np.float64]) -> float:
-    """What `fit_certainty` makes smallest: minus the logarithm of the verdicts' probability, and the ridge."""
-    ridge = _EDGE / 2 * ((line - [1.0, 0.0]) ** 2).sum()
-    return float(np.logaddexp(0, np.where(hit, -1, 1) * (rows @ line)).sum() + ridge)
-
-
-def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
-    # Log-odds of 0 and 1 are infinite.
+def log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Log-odds of probabilities ``(n,)``; 0 and 1, whose are infinite, count as a little more and less."""
     clipped = np.clip(p.astype(np.float64), _EDGE, 1 - _EDGE)
     return np.log(clipped / (1 - clipped))
 
@@ -227,7 +247,7 @@ def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     >>> area_under_roc([0.1, 0.4, 0.4, 0.8], [False, False, True, True])
     0.875
     """
-    values, hit = _checked(scores, positive)
+    values, hit = checked(scores, positive)
     # Python's integers: p q may be beyond what 32 bits hold.
     p = int(hit.sum())
     q = int((~hit).sum())
@@ -245,7 +265,7 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float6
     One point per different score, so ties are a slanted line and the area below the curve is `area_under_roc`.
     Shares of nothing are NaN.
     """
-    values, hit = _checked(scores, positive)
+    values, hit = checked(scores, positive)
     order = np.argsort(-values, kind="stable")
     # The last verdict of each value; NaN differs from everything, so the end is one.
     last = np.flatnonzero(np.diff(values[order], append=np.nan))
@@ -268,7 +288,7 @@ def share_by_group(
     >>> scores.round(1).tolist(), shares.tolist()
     ([0.2, 0.7], [0.0, 0.5])
     """
-    values, hit = _checked(scores, positive)
+    values, hit = checked(scores, positive)
     # Never more groups than values, and never none, which array_split refuses.
     parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)
     parts = [part for part in parts if len(part)]
@@ -277,7 +297,7 @@ def share_by_group(
     return means, shares
 
 
-def _checked(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def checked(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     numbers = np.asarray(values, np.float64)
     hit = np.asarray(flags, np.bool_)
     if numbers.ndim != 1 or numbers.shape != hit.shape:

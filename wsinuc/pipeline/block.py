@@ -299,7 +299,7 @@ def _find_nuclei(block: Block, scoring: _Scoring, groups: PixelGroups) -> tuple[
             seen = None if pixels is None else pixels[piece.read.relative_to(block.read).slices]
             nuclei = groups.added(nuclei, labels, part[FOREGROUND], seen, piece.read)
             if isinstance(segmenter, Certain):
-                nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))
+                nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
             tables.append(nuclei)
     with scoring.clock.stage("measure"):

@@ -207,8 +207,8 @@ class Fitted(Segmenter, Protocol):
 class Certain(Protocol):
     """A segmenter that has been measured: it knows how often nuclei are right that look as they do."""
 
-    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """From the mean foreground probability of nuclei ``(n,)`` to the probability of each that it is one."""
+    def certainty(self, nuclei: Nuclei) -> NDArray[np.float32]:
+        """The probability ``(n,)`` of each that it is one; those of ``nuclei`` are the means over their pixels."""
         ...
 
 

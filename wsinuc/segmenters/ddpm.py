@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.metrics.shape_odds import ShapeOdds
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import load_weights
@@ -59,6 +60,8 @@ class DdpmConfig:
     """In how many ways every tile is seen (`wsinuc.models.features.views`); scores are means over them."""
     certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
+    shape_odds: ShapeOdds | None = None
+    """What outlines add to the log-odds of their pixels before that line; None is nothing."""
     joining: Joining | None = None
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
 

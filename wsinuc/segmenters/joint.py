@@ -28,6 +28,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.metrics.shape_odds import ShapeOdds
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import part_of
@@ -106,6 +107,8 @@ class JointConfig:
     """um per pixel of the slides it accepts, finest and coarsest."""
     certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
+    shape_odds: ShapeOdds | None = None
+    """What outlines add to the log-odds of their pixels before that line; None is nothing."""
     joining: Joining | None = None
     """How fragments of nuclei are joined; None cuts at `WatershedSettings.marker_height`."""
     colours: ColourNormalisation | None = None

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.nuclei import Nuclei
 from wsinuc.segmenters.base import Certain, Coloured, Segmenter, Tiled
 from wsinuc.segmenters.cutoffs import Adjustable, Cutoffs
 from wsinuc.segmenters.normalisation import ColourNormalisation
@@ -90,8 +91,8 @@ class SegmenterOnBase(TiledOnBase):
             return self.base.training_colours
         return None
 
-    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    def certainty(self, nuclei: Nuclei) -> NDArray[np.float32]:
         """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
         if isinstance(self.base, Certain):
-            return self.base.certainty(probabilities)
-        return probabilities
+            return self.base.certainty(nuclei)
+        return nuclei.probabilities

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.metrics.calibration import certainty
+from wsinuc.metrics.shape_odds import ShapeOdds
+from wsinuc.nuclei import Nuclei
 from wsinuc.segmenters.tiling import Tiling, TilingConfig
 from wsinuc.separation.channels import FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
@@ -27,6 +29,8 @@ class TiledConfig(TilingConfig, Protocol):
     def joining(self) -> Joining | None: ...
     @property
     def certainty(self) -> tuple[float, float]: ...
+    @property
+    def shape_odds(self) -> ShapeOdds | None: ...
 
 
 class TiledSegmenter(Tiling, ABC):
@@ -87,9 +91,15 @@ class TiledSegmenter(Tiling, ABC):
         """A copy on the same weights with the statistics of a calibrated one."""
         return self
 
-    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability that a nucleus is right, from the mean over its pixels ``(n,)``."""
-        return certainty(probabilities, self.config.certainty)
+    def claims(self, nuclei: Nuclei) -> NDArray[np.floating]:
+        """The means over the pixels of nuclei ``(n,)``, with what their outlines add where the model knows it."""
+        if self.config.shape_odds is None:
+            return nuclei.probabilities
+        return self.config.shape_odds.claims(nuclei.probabilities, nuclei.measurements)
+
+    def certainty(self, nuclei: Nuclei) -> NDArray[np.float32]:
+        """The probability ``(n,)`` that each nucleus is right; those of ``nuclei`` are the means over their pixels."""
+        return certainty(self.claims(nuclei), self.config.certainty)
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Scores ``(channels, h, w)`` to instances ``(h, w)``."""

@@ -119,6 +119,8 @@ def test_what_is_accepted_of_a_header_also_runs():
         (("watershed", "foreground_threshold"), 0, "foreground_threshold: Expected `float` > 0.0, got 0"),
         (("mpp_range",), [2.0, 1.0], "begins with the finest"),
         (("certainty", 0), 1e300, r"certainty\[0\]: Expected `float` <= 1000.0"),
+        (("shape_odds",), {"solidity": 1e300}, "shape_odds.solidity: Expected `float` <= 1000.0"),
+        (("shape_odds",), {"colour": 1}, "unknown"),
         (("classes", 0, "color", 1), 256, r"classes\[0\].color\[1\]: Expected `int` <= 255, got 256"),
         (("classes", 0, "name"), "a\x1b[31m", "matching regex"),
         (("classes", 0, "name"), "a\u202eb", "matching regex"),

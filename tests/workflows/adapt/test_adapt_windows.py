@@ -16,6 +16,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.grid import Box
 from wsinuc.metrics.calibration import certainty
+from wsinuc.metrics.shape_odds import ShapeOdds
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiled import TiledSegmenter
@@ -303,6 +304,26 @@ def test_certainty_becomes_how_often_nuclei_are_right() -> None:
     line = refit(windows, Echo()).whole.certainty
     assert line is not None
     assert certainty([250 / 255, 215 / 255], line) == pytest.approx([0.8, 0.2], abs=0.06)
+
+
+def test_the_certainty_is_fitted_beside_what_outlines_say() -> None:
+    model = Echo()
+    model.config = replace(model.config, shape_odds=ShapeOdds(log_area=1.0))
+    windows = []
+    for seed in range(6):
+        window, scores = scored(seed, 230)
+        labels = window.image.labels
+        areas = np.bincount(labels.ravel())
+        large = areas > np.median(areas[1:])
+        # Pixels are all alike. Four of five large nuclei are annotated, and one of five small ones.
+        right = np.where(large[labels], labels % 5 > 0, labels % 5 == 0)
+        windows.append((replace(window, image=replace(window.image, labels=np.where(right, labels, 0))), scores))
+    line = refit(windows, model).whole.certainty
+    assert line is not None
+    forms = {"area_um2": [30, 75], "solidity": [0.95] * 2, "circularity": [0.8] * 2}
+    small, large = certainty(model.config.shape_odds.claims([230 / 255] * 2, forms), line)
+    assert small < 0.35
+    assert large > 0.65
 
 
 def test_what_was_fitted_again_stands_in_the_header() -> None:

@@ -23,8 +23,9 @@ from wsinuc.metrics.calibration import certainty, fit_certainty
 from wsinuc.metrics.choosing import Judged, nuclear_share, usual_share
 from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.nuclei import Frame
+from wsinuc.nuclei.measure import measure
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.separation.channels import FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.windows import Window
@@ -212,16 +213,18 @@ def _likelihood(claimed: NDArray[np.float64], right: NDArray[np.bool_], line: Li
 def _verdicts(
     window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Mean foreground of each nucleus that is found, and whether it is right (IoU above one half)."""
+    """What is claimed of each nucleus that is found, before the line, and whether it is right (IoU above one half)."""
     labels = segmenter.separate(scores)
-    sums = np.bincount(labels.ravel(), scores[FOREGROUND].ravel().astype(np.float64))
-    means = sums / np.maximum(np.bincount(labels.ravel()), 1) / 255
+    frame = Frame(segmenter.mpp, (1.0, 1.0))
+    nuclei = measure(labels, scores, Box.of_shape(labels.shape), frame, segmenter.classes)
+    claims = np.zeros(int(nuclei.ids.max(initial=0)) + 1)
+    claims[nuclei.ids] = segmenter.claims(nuclei)
     image = window.image
     found = counted(_resized(labels, image.labels.shape), image.ignore)
     table = count_overlaps(counted(image.labels, image.ignore), found)
     right = np.zeros(len(table.predicted_labels), np.bool_)
     right[table.predicted_index[table.matches]] = True
-    return means[table.predicted_labels], right
+    return claims[table.predicted_labels], right
 
 
 def _annotation(window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
