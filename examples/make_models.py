@@ -30,6 +30,7 @@ TISSUE = (
 TEACH = "{examples}/teach_tissue.py {data}"
 JOIN = "{examples}/teach_joining.py"
 FINISH = "{examples}/finish_model.py"
+OUTLINES = "{examples}/fit_shape_odds.py"
 COPY = '-c "import shutil, sys; shutil.copy(*sys.argv[1:])"'
 LAST = "0375.npy"
 """What `teach_tissue.py` writes for the last image."""
@@ -192,16 +193,18 @@ STAGES = (
         f"{FINISH} {{weights}}/student-tnbc.safetensors {{data}} && "
         "{examples}/join_models.py fast {weights}/fast.safetensors {data} --student student --former student-tnbc && "
         f"{JOIN} {{weights}}/fast.safetensors {{data}} && {FINISH} {{weights}}/fast.safetensors {{data}} && "
+        f"{OUTLINES} {{weights}}/fast.safetensors {{data}} && "
         f"{COPY} {{weights}}/fast.safetensors {{out}}/shipped/fast.safetensors",
-        0.05,
+        0.15,
         ("shipped/student.safetensors", "former/student.safetensors"),
     ),
     Stage(
         "shipped/accurate.safetensors",
         "{examples}/join_models.py accurate {weights}/accurate.safetensors {data} --student student "
         f"--diffusion diffusion && {FINISH} {{weights}}/accurate.safetensors {{data}} && "
+        f"{OUTLINES} {{weights}}/accurate.safetensors {{data}} && "
         f"{COPY} {{weights}}/accurate.safetensors {{out}}/shipped/accurate.safetensors",
-        0.05,
+        0.3,
         ("shipped/student.safetensors", "shipped/diffusion.safetensors"),
     ),
     Stage(
