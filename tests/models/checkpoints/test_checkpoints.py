@@ -34,7 +34,7 @@ from wsinuc_cli.main import main
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 SHIPPED = {
-    "accurate": "d696c75d1b2c1fc4efd9ac4bf914976f165031a9c3c3bc0b27df9095933b08e6",
+    "accurate": "73297371f4b009c42745e880c44eba6fe771dacae6f0e44bd11e0d0f262d59cb",
     "breast": "8da8f4b9f1f81e3b08811b4a119044b4a4e64e6d052904290c72c3ff03620582",
     "diffusion": "c16cdc3cd4786f80bbc6bc6d5a161571d7d1908b7907b586602148fad70b6264",
     "fast": "4005e1fce68c0f8a0d534b2ef5b389598decbe1e187aa87af70b719af6bf769c",
