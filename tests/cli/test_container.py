@@ -168,7 +168,9 @@ class TestPrivateFolder:
 
 class TestStreams:
     @pytest.mark.parametrize(
-        ("closed", "codes"), [(">&-", [0]), ("2>&-", [1, 2]), ("<&-", [0]), ("<&- >&- 2>&-", [0, 1, 2])]
+        ("closed", "codes"),
+        [(">&-", [0]), ("2>&-", [1, 2]), ("<&-", [0]), ("<&- >&- 2>&-", [0, 1, 2])],
+        ids=["stdout", "stderr", "stdin", "all"],
     )
     def test_closed_ones_stop_nothing(self, tmp_path: Path, closed: str, codes: list[int]):
         """A command that prints to stdout, one that fails, and one that is mistyped, by their exit codes."""
