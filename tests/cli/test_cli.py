@@ -257,7 +257,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_continues(wsinuc_in, slide: 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
         wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=0.2)
         from wsinuc_cli.main import main
-        main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "128", "--threads", "1"])
+        main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "256", "--threads", "1"])
     """
     process = python(code, cwd=tmp_path)
     ledger = tmp_path / "plane.wsinuc"
@@ -269,7 +269,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_continues(wsinuc_in, slide: 
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "interrupted; run the same command again to continue"
     assert "Traceback" not in err
-    again = wsinuc_in("segment", slide, "--tissue", "none", "--block", 128, "--threads", 1)
+    again = wsinuc_in("segment", slide, "--tissue", "none", "--block", 256, "--threads", 1)
     assert again.exit_code == 0, again.output
     assert "done before" in again.stderr
     assert "nuclei on" in again.stdout

@@ -120,18 +120,18 @@ def test_bars_show_slides_in_work_and_all_of_them(tmp_path: Path) -> None:
 def test_a_dry_run_tells_the_time_that_earlier_runs_took(wsinuc_in, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(run_times, "LEAST_S", 0.0)
-    asked = ("segment", "a.tiff", "--tissue", "none", "--block", "64", "--dry-run")
+    asked = ("segment", "a.tiff", "--tissue", "none", "--block", "128", "--dry-run")
     assert "  time       not known for this model" in wsinuc_in(*asked).stdout
-    assert wsinuc_in("segment", "a.tiff", "-o", "out", "--tissue", "none", "--block", "64").exit_code == 0
+    assert wsinuc_in("segment", "a.tiff", "-o", "out", "--tissue", "none", "--block", "128").exit_code == 0
     (kept,) = read_run_times(tmp_path / "cache" / "wsinuc" / "run-times.json")
-    assert kept.tiles == plan_segment("a.tiff", "x", SegmentConfig(tissue="none", block=64), OracleSegmenter()).tiles
+    assert kept.tiles == plan_segment("a.tiff", "x", SegmentConfig(tissue="none", block=128), OracleSegmenter()).tiles
     assert 0 < kept.startup_s < kept.seconds
     told = wsinuc_in(*asked).stdout
     assert f"  time       about {duration(kept.seconds)}, at " in told
     assert "as in 1 run with this model and these workers here" in told
     assert "not known" in wsinuc_in(*asked, "--threads", "3").stdout
     shutil.copy("a.tiff", "c.tiff")
-    several = wsinuc_in("segment", "a.tiff", "c.tiff", "--tissue", "none", "--block", "64", "--dry-run").stdout
+    several = wsinuc_in("segment", "a.tiff", "c.tiff", "--tissue", "none", "--block", "128", "--dry-run").stdout
     both = run_times.pace_of([kept], kept.conditions)
     assert several.splitlines()[-1].startswith(f"all 2 slides: about {duration(both.seconds(2 * kept.tiles))}")
 

@@ -167,12 +167,19 @@ class TestPrivateFolder:
 
 
 class TestStreams:
-    @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-    def test_closed_ones_stop_nothing(self, tmp_path: Path, closed: str):
+    @pytest.mark.parametrize(
+        ("closed", "codes"),
+        [(">&-", [0]), ("2>&-", [1, 2]), ("<&-", [0]), ("<&- >&- 2>&-", [0, 1, 2])],
+        ids=["stdout", "stderr", "stdin", "all"],
+    )
+    def test_closed_ones_stop_nothing(self, tmp_path: Path, closed: str, codes: list[int]):
+        """A command that prints to stdout, one that fails, and one that is mistyped, by their exit codes."""
         code = "from wsinuc_cli.main import main; main()"
         geojson = tmp_path / "a.geojson"
         geojson.write_text('{"type": "FeatureCollection", "features": []}')
-        for arguments, expected in ((f"check {geojson}", 0), ("check nothing.geojson", 1), ("check --nonsense", 2)):
+        commands = (f"check {geojson}", "check nothing.geojson", "check --nonsense")
+        for expected in codes:
+            arguments = commands[expected]
             done = self.shell(f"'{sys.executable}' -c '{code}' {arguments} {closed}")
             assert done.returncode == expected
             assert "Traceback" not in done.stderr

@@ -24,6 +24,26 @@ for command in sys.argv[1:]:
     main(command.split(), standalone_mode=False)
     print("LOADED", *sys.modules, file=sys.stderr)
 """
+LOOKING = NETWORK | COMPILER | {"dask", "shapely"}
+PLANNING = NETWORK | {"dask", "numba", "shapely"}
+PROCESSES = {
+    "looking at results": {
+        "info --models": NETWORK | COMPILER,
+        "export plane.wsinuc --to csv,geoparquet": LOOKING,
+        "status .": LOOKING - {"shapely"},
+        "verify plane.wsinuc": LOOKING - {"shapely"},
+    },
+    "a GeoJSON file": {"check plane.wsinuc/nuclei.geojson": NETWORK | COMPILER | {"dask", "pyarrow"}},
+    "planning, and data sets": {
+        "info plane.tiff": PLANNING | {"pyarrow"},
+        "segment plane.tiff -o new --dry-run": PLANNING,
+        "segment plane.tiff -o new --dry-run --model breast --device cpu": PLANNING,
+        "segment plane.tiff -o new --dry-run --model accurate": PLANNING,
+        "data info images --mpp 0.5": NETWORK,
+        "data split images -o split.json --parts train=0.5,test=0.5": NETWORK,
+    },
+}
+"""Commands, and what is not loaded after each; those that do without most come first in a process."""
 
 
 @pytest.fixture(scope="module")
@@ -36,37 +56,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("commands", "spared"),
-    [
-        (
-            (
-                "segment plane.tiff -o new --dry-run",
-                "segment plane.tiff -o new --dry-run --model breast --device cpu",
-                "segment plane.tiff -o new --dry-run --model accurate",
-            ),
-            NETWORK | {"dask", "numba", "shapely"},
-        ),
-        (("info plane.tiff",), NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
-        (("info --models",), NETWORK | COMPILER),
-        (("status .", "verify plane.wsinuc"), NETWORK | COMPILER | {"dask"}),
-        (("export plane.wsinuc --to csv,geoparquet",), NETWORK | COMPILER | {"dask", "shapely"}),
-        (("check plane.wsinuc/nuclei.geojson",), NETWORK | COMPILER | {"dask", "pyarrow"}),
-        (
-            ("data info images --mpp 0.5", "data split images -o split.json --parts train=0.5,test=0.5"),
-            NETWORK,
-        ),
-    ],
-)
-def test_what_a_command_does_without_is_not_imported(folder: Path, commands: tuple[str, ...], spared: set[str]) -> None:
-    """Commands that do without the same run one after the other in one process: each says what is loaded by then."""
+@pytest.mark.parametrize("name", PROCESSES)
+def test_what_a_command_does_without_is_not_imported(folder: Path, name: str) -> None:
+    """Commands run one after the other in one process: each says what is loaded by then."""
+    commands = PROCESSES[name]
     make_images(folder / "images")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
     process = [sys.executable, "-c", RUN, *commands]
     done = subprocess.run(process, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
     lines = [line for line in done.stderr.splitlines() if line.startswith("LOADED")]
-    for command, line in zip(commands, lines, strict=True):
+    for (command, spared), line in zip(commands.items(), lines, strict=True):
         loaded = set(line.split())
         assert "wsinuc_cli.main" in loaded
         assert not loaded & spared, command

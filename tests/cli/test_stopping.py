@@ -86,9 +86,9 @@ class Command:
     def end(self, *signals: int, group: bool = True, pause_s: float = 0.0) -> tuple[int, str]:
         """Exit code and stderr after these signals; afterwards no process of the command is left."""
         family = psutil.Process(self.process.pid).children(recursive=True)
-        for signum in signals:
+        for number, signum in enumerate(signals):
+            time.sleep(pause_s if number else 0.0)
             (os.killpg if group else os.kill)(self.process.pid, signum)
-            time.sleep(pause_s)
         _, err = self.process.communicate(timeout=PATIENCE_S)
         _, alive = psutil.wait_procs(family, timeout=PATIENCE_S)
         assert not alive
@@ -96,10 +96,11 @@ class Command:
 
 
 def test_sigterm_ends_threads_in_order(slide: Path, reference: Path, tmp_path: Path) -> None:
+    """Two signals in one moment are one: ``timeout`` signals its child, and then the whole group."""
     command = Command(tmp_path, slide, "--block", 256)
     command.wait_for_blocks(2)
-    code, err = command.end(signal.SIGTERM)
-    assert code == 143
+    code, err = command.end(signal.SIGTERM, signal.SIGTERM)
+    assert code == 143, err
     assert err.splitlines()[-1] == NOTICE
     assert "Traceback" not in err
     assert not (command.out / ".run" / "lock").exists()
@@ -107,10 +108,8 @@ def test_sigterm_ends_threads_in_order(slide: Path, reference: Path, tmp_path: P
     assert tree(command.out) == tree(reference)
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # that workers are deaf to these signals is asked of them in tests/pipeline/test_cluster.py
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_worker_processes_leave_signals_of_the_group_to_the_command(
     slide: Path, reference: Path, tmp_path: Path, signum: int, code: int
 ) -> None:
@@ -142,15 +141,6 @@ def test_a_second_ctrl_c_ends_at_once(slide: Path, tmp_path: Path) -> None:
     assert code == 130
     assert err.splitlines()[-1] == ENDED
     assert not (command.out / ".run" / "lock").exists()
-
-
-def test_two_signals_in_one_moment_are_one(slide: Path, tmp_path: Path) -> None:
-    """``timeout`` signals its child, and then the whole group."""
-    command = Command(tmp_path, slide, "--block", 256)
-    command.wait_for_blocks(1)
-    code, err = command.end(signal.SIGTERM, signal.SIGTERM)
-    assert code == 143
-    assert err.splitlines()[-1] == NOTICE
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def pixel_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 METHODS = {
-    "ddpm": DDPM,
+    "ddpm": [*DDPM, "--folds", "0"],
     "finetune": ["--steps", "2", "--crop", "32", "--batch", "2"],
     "hovernet": ["--steps", "1", "--crop", "112", "--batch", "1", "--width", "0.0625"],
     "unet": ["--steps", "2", "--crop", "32", "--batch", "2", "--base", "8"],
@@ -69,7 +69,11 @@ PATCHES = {"ddpm": 32, "finetune": 64, "hovernet": 64, "unet": 64}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_makes_a_model_that_loads(method: str, data: Path, denoiser: Path, tmp_path: Path) -> None:
+def test_every_method_makes_a_model_that_loads(
+    method: str, data: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method != "unet":  # of all networks it is the smallest that searches
+        monkeypatch.setattr(networks, "fit_threshold", no_threshold)
     out = tmp_path / "model.safetensors"
     start = ["--denoiser", denoiser] if method in ("ddpm", "finetune") else []
     few = ["--few", 2, "--patch", PATCHES[method], "--seed", 3]
@@ -92,7 +96,10 @@ def test_the_noise_schedule_of_the_denoiser_is_kept(pixel_model: Path) -> None:
     assert float(segmenter.extractor.process.betas[1]) < 1.1e-4  # type: ignore[attr-defined]
 
 
-def test_method_d_tunes_its_own_network_and_a_leaves_it_alone(data: Path, tmp_path: Path) -> None:
+def test_method_d_tunes_its_own_network_and_a_leaves_it_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "fit_threshold", no_threshold)
     start = write_denoiser(
         tmp_path / "d.safetensors", AttentionUNet(AttentionUNetConfig(dim=16, heads=2, head_width=8))
     )
@@ -184,7 +191,10 @@ def test_without_a_denoiser_the_shipped_one_is_taken(
     assert "ships no denoiser (denoiser.safetensors is not there)" in str(missing.exception)
 
 
-def test_the_denoiser_of_a_trained_model_serves_again(data: Path, pixel_model: Path, tmp_path: Path) -> None:
+def test_the_denoiser_of_a_trained_model_serves_again(
+    data: Path, pixel_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ddpm, "fit_threshold", no_threshold)
     out = tmp_path / "again.safetensors"
     done = run(data, "--denoiser", pixel_model, "--dry-run", "-o", out)
     assert "64 features (t = 10; blocks 1, 2)" in done.output

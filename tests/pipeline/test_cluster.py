@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -145,6 +146,23 @@ def test_everywhere_means_every_worker(processes: Executor) -> None:
     assert len(found) == len(set(found.values())) == 2
     assert os.getpid() not in found.values()
     assert ThreadExecutor(2).everywhere(os.getpid) == {"this process": os.getpid()}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs signal masks")
+def test_signals_of_the_group_are_not_for_workers(processes: Executor) -> None:
+    """What a terminal and a batch system send to every process of a command is for the command to heed."""
+    ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = processes.everywhere(os.getpid)
+    assert all(ending <= blocked for blocked in processes.everywhere(blocked_signals).values())
+    for pid in before.values():
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGHUP)
+    assert processes.everywhere(os.getpid) == before
+    assert ending.isdisjoint(blocked_signals())
+
+
+def blocked_signals() -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 @pytest.mark.skipif(not environment_of_children(), reason="another C library, or one that was tuned")

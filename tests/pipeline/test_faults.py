@@ -226,7 +226,7 @@ def test_a_killed_scheduler_is_said_and_the_next_run_goes_on(slide: Path, refere
 
 def test_a_slide_that_vanishes_in_mid_run_spoils_no_block(tmp_path: Path) -> None:
     # Large enough that samples and the first blocks leave something for the reader to decode.
-    copy = write_slide(tmp_path / "plane.tiff", (900, 1800), levels=2)
+    copy = write_slide(tmp_path / "plane.tiff", (900, 1300), levels=2)
     content = copy.read_bytes()
     run(copy, tmp_path / "whole")
 
@@ -238,7 +238,7 @@ def test_a_slide_that_vanishes_in_mid_run_spoils_no_block(tmp_path: Path) -> Non
         run(copy, tmp_path / "out", OracleSegmenter(delay=0.05), vanish)
     copy.write_bytes(content)
     summary = run(copy, tmp_path / "out")
-    assert 3 <= summary.resumed_blocks < 32
+    assert 3 <= summary.resumed_blocks < summary.blocks
     assert summary.unreadable == ()
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 

@@ -64,13 +64,21 @@ def one_pass(pixels: np.ndarray, view: SlideView) -> Nuclei:
     return measure(segmenter.separate(scores), scores, box, view.frame, segmenter.classes)
 
 
-@pytest.mark.parametrize("block", [512, 1024, 2048])
-def test_blocks_find_what_one_pass_over_the_whole_image_finds(block: int) -> None:
+@pytest.fixture(scope="module")
+def in_one_pass() -> tuple[SlideView, Nuclei]:
+    """A view, and its nuclei as one pass over it finds them."""
     pixels = plane((2300, 1900))
     view = view_of(pixels)
+    return view, one_pass(pixels, view)
+
+
+@pytest.mark.parametrize("block", [512, 2048])
+def test_blocks_find_what_one_pass_over_the_whole_image_finds(
+    in_one_pass: tuple[SlideView, Nuclei], block: int
+) -> None:
+    view, expected = in_one_pass
     results = segment(view, block)
     nuclei = concatenate([result.nuclei for result in results])
-    expected = one_pass(pixels, view)
     assert len(expected) > 2000
     assert len(nuclei) == len(expected)
     assert as_set(nuclei) == as_set(expected)

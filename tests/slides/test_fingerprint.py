@@ -264,7 +264,7 @@ def interrupt(slide: Path, out: Path, **changes: object) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        run(slide, out, on_event=stop, block=64, workers=1, **changes)
+        run(slide, out, on_event=stop, block=128, workers=1, **changes)
 
 
 def test_a_copy_that_is_completed_between_two_runs_is_another_slide(padded: Path, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_copy_that_is_completed_between_two_runs_is_another_slide(padded: Path
     interrupt(padded, tmp_path / "out")
     padded.write_bytes(whole)
     with pytest.raises(OutputError, match=r"other settings \(the slide's file differs\)"):
-        run(padded, tmp_path / "out", block=64)
+        run(padded, tmp_path / "out", block=128)
 
 
 def test_verify_input_notices_a_byte_that_no_sample_meets(padded: Path, tmp_path: Path) -> None:
@@ -283,26 +283,26 @@ def test_verify_input_notices_a_byte_that_no_sample_meets(padded: Path, tmp_path
     overwrite(padded, UNSEEN, bytes([byte ^ 1]))
     assert fingerprint(padded) == before
     with pytest.raises(SlideError, match="not the file that the interrupted run began with"):
-        run(padded, tmp_path / "out", block=64, verify_input=True)
+        run(padded, tmp_path / "out", block=128, verify_input=True)
     overwrite(padded, UNSEEN, bytes([byte]))
     stages: list[str] = []
     summary = run(
         padded,
         tmp_path / "out",
-        block=64,
+        block=128,
         verify_input=True,
         on_event=lambda event: stages.append(event.name) if isinstance(event, StageStarted) else None,
     )
     assert stages[0] == "input"
     assert summary.resumed_blocks >= 2
     assert summary.slide_sha256 == sha256_of(padded)
-    plain = run(padded, tmp_path / "plain", block=64)
+    plain = run(padded, tmp_path / "plain", block=128)
     assert plain.slide_sha256 is None
     assert tree(tmp_path / "plain") == tree(tmp_path / "out")
 
 
 def test_done_before_asks_the_content_where_times_differ(padded: Path, tmp_path: Path, monkeypatch) -> None:
-    run(padded, tmp_path / "out", block=64)
+    run(padded, tmp_path / "out", block=128)
     made = json.loads((tmp_path / "out" / "summary.json").read_text())
     asked: list[Path] = []
     monkeypatch.setattr(
@@ -310,7 +310,7 @@ def test_done_before_asks_the_content_where_times_differ(padded: Path, tmp_path:
     )
 
     def found(**changes: object) -> tuple[str, ...]:
-        wanted = dataclasses.replace(config(block=64), **changes)
+        wanted = dataclasses.replace(config(block=128), **changes)
         return differences(made, padded, tmp_path / "out", wanted, OracleSegmenter())
 
     assert found() == ()
@@ -324,9 +324,9 @@ def test_done_before_asks_the_content_where_times_differ(padded: Path, tmp_path:
 
 
 def test_a_result_made_with_verify_input_is_compared_byte_for_byte(padded: Path, tmp_path: Path) -> None:
-    run(padded, tmp_path / "out", block=64, verify_input=True)
+    run(padded, tmp_path / "out", block=128, verify_input=True)
     made = json.loads((tmp_path / "out" / "summary.json").read_text())
-    wanted = config(block=64, verify_input=True)
+    wanted = config(block=128, verify_input=True)
     assert differences(made, padded, tmp_path / "out", wanted, OracleSegmenter()) == ()
     overwrite(padded, UNSEEN, b"\0\1\2\3")
     assert differences(made, padded, tmp_path / "out", wanted, OracleSegmenter()) == ("the slide's content differs",)
@@ -339,10 +339,10 @@ def test_a_slide_that_changes_while_it_is_read_gives_no_result(padded: Path, tmp
 
     whole = padded.read_bytes()
     with pytest.raises(SlideError, match="changed while it was read"):
-        run(padded, tmp_path / "out", on_event=change, block=64)
+        run(padded, tmp_path / "out", on_event=change, block=128)
     assert not (tmp_path / "out" / "summary.json").exists()
     padded.write_bytes(whole)
-    assert run(padded, tmp_path / "out", block=64).resumed_blocks == 0
+    assert run(padded, tmp_path / "out", block=128).resumed_blocks == 0
 
 
 def test_a_slide_that_is_touched_while_it_is_read_is_still_the_same(padded: Path, tmp_path: Path) -> None:
@@ -350,12 +350,12 @@ def test_a_slide_that_is_touched_while_it_is_read_is_still_the_same(padded: Path
         if isinstance(event, BlockDone) and event.done == 3:
             os.utime(padded)
 
-    assert run(padded, tmp_path / "out", on_event=touch, block=64).nuclei > 0
+    assert run(padded, tmp_path / "out", on_event=touch, block=128).nuclei > 0
 
 
 def test_holes_are_noted_in_the_summary(padded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsinuc.workflows.segment.slide_input.hole_share", lambda path: 0.25)
-    assert "25.0% of the slide's file was never written" in run(padded, tmp_path / "out", block=64).notes[0]
+    assert "25.0% of the slide's file was never written" in run(padded, tmp_path / "out", block=128).notes[0]
 
 
 def test_the_option_is_there() -> None:

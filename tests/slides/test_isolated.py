@@ -277,16 +277,22 @@ class TestDeaths:
             assert slide.read(Box(0, 0, 5, 5)).shape == (5, 5, 3)
 
     @pytest.mark.parametrize(
-        "name", ["abort-open", "abort-20", pytest.param("loop-20", marks=pytest.mark.slow), "memory-20"]
+        "names",
+        [["abort-open", "abort-20"], pytest.param(["loop-20", "memory-20"], marks=pytest.mark.slow)],
+        ids=["aborts", "limits"],
     )
-    def test_one_slide_costs_one_slide(self, hostile: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str):
+    def test_one_slide_costs_one_slide(
+        self, hostile: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: list[str]
+    ):
         monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, device: OracleSegmenter())
         settings = config(block=192)
         good = [write_slide(tmp_path / f"{name}.tiff", (300, 200), levels=1, seed=1) for name in "ac"]
-        bad = hostile_slide(tmp_path, name)
-        summary = segment_cohort([SlideJob(slide=path) for path in (good[0], bad, good[1])], tmp_path / "out", settings)
-        assert [state.state for state in summary.slides] == ["done", "failed", "done"]
-        assert str(summary.failed[0].error).endswith("the file is damaged or hostile; it is left out")
+        bad = [hostile_slide(tmp_path, name) for name in names]
+        jobs = [SlideJob(slide=path) for path in (good[0], *bad, good[1])]
+        summary = segment_cohort(jobs, tmp_path / "out", settings)
+        assert [state.state for state in summary.slides] == ["done", "failed", "failed", "done"]
+        for state in summary.failed:
+            assert str(state.error).endswith("the file is damaged or hostile; it is left out")
         for path in good:
             segment_slide(path, tmp_path / f"{path.stem}.wsinuc", settings, segmenter=OracleSegmenter())
             assert tree(tmp_path / "out" / f"{path.stem}.wsinuc") == tree(tmp_path / f"{path.stem}.wsinuc")

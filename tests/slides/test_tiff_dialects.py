@@ -242,10 +242,10 @@ class TestChoice:
 
 
 def test_what_was_read_how_reaches_the_result(tmp_path: Path) -> None:
-    stored = np.round(plane((300, 280)).astype(float) * (4095 / 255)).astype(np.uint16)
+    stored = np.round(plane((200, 180)).astype(float) * (4095 / 255)).astype(np.uint16)
     per_cm = 1e4 / PLANE_MPP
     write(tmp_path / "deep.tif", stored, resolution=(per_cm, per_cm))
-    write(tmp_path / "plain.tif", plane((300, 280)), resolution=(per_cm, per_cm))
+    write(tmp_path / "plain.tif", plane((200, 180)), resolution=(per_cm, per_cm))
     summary = run(tmp_path / "deep.tif", tmp_path / "deep", OracleSegmenter())
     plain = run(tmp_path / "plain.tif", tmp_path / "plain", OracleSegmenter())
     assert any("12-bit" in note for note in summary.notes)

@@ -212,15 +212,16 @@ class TestResilience:
     def test_a_real_slide_with_garbage_in_it(self, tmp_path: Path, reader):
         whole = open_slide(SHARED_SLIDES / "CMU-1-Small-Region.svs")
         view = open_slide(spoil(tmp_path / "spoilt.svs"), reader=reader).at(0.499)
-        box = Box.of_shape(view.shape)
+        box = Box(960, 0, 1920, view.shape[1])  # the rows of tiles about the middle, where the garbage is
         with pytest.raises(ReadError):
             view.read(box)
         pixels, lost = read_resilient(view, box)
         assert 0 < sum(part.shape[0] * part.shape[1] for part in lost) < 0.2 * box.shape[0] * box.shape[1]
         good = np.ones(box.shape, bool)
         for part in lost:
-            good[part.slices] = False
-            assert (pixels[part.slices] == 255).all()
+            inside = part.relative_to(box).slices
+            good[inside] = False
+            assert (pixels[inside] == 255).all()
         assert (pixels[good] == whole.read(box, 0)[good]).mean() > 0.98  # a tile may decode to rubbish without an error
 
     @needs_shared

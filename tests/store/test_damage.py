@@ -9,8 +9,8 @@ import pytest
 
 from helpers.damaged import HARMLESS, OTHER, REFUSED, WRONG, Case, Finished, Outcome, Unfinished, flip, harm, make_case
 
-FLIPS = 40
-OF_EACH_KIND = 2
+FLIPS = 16
+OF_EACH_KIND = 1
 
 
 @pytest.fixture(scope="module")

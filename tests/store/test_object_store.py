@@ -88,7 +88,7 @@ def store(server: Server) -> fsspec.AbstractFileSystem:
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slides") / "small.tiff", (300, 500), levels=2)
+    return write_slide(tmp_path_factory.mktemp("slides") / "small.tiff", (250, 500), levels=2)
 
 
 @pytest.fixture(scope="module")
@@ -132,17 +132,15 @@ def at_stage(name: str, action) -> object:
     return on_event
 
 
-def test_the_result_is_the_same_file_by_file(slide: Path, reference: Path, out: str, store, tmp_path: Path) -> None:
+def test_the_result_is_the_same_file_by_file_and_is_read_where_it_lies(
+    slide: Path, reference: Path, out: str, store, tmp_path: Path
+) -> None:
     summary = run(slide, out, tmp_path / "work")
     assert names(store, out) == FILES
     assert tree(downloaded(store, out, tmp_path / "copy")) == tree(reference)
     assert summary.out == out
     assert json.loads(store.cat_file(f"{out}/summary.json"))["out"] == out
     assert not list((tmp_path / "work").iterdir())
-
-
-def test_it_is_read_back_from_where_it_lies(slide: Path, reference: Path, out: str, tmp_path: Path) -> None:
-    run(slide, out, tmp_path / "work")
     there, here = concatenate(list(iter_nuclei(out))), concatenate(list(iter_nuclei(reference)))
     np.testing.assert_array_equal(there.outlines, here.outlines)
     assert check_geojson(f"{out}/nuclei.geojson").count == len(here)
@@ -180,8 +178,6 @@ def test_slides_that_are_complete_are_done_before(slide: Path, server: Server, s
         assert [state.state for state in other.slides] == ["failed", "failed"]
         assert f"{out}/one.wsinuc holds a complete result made with other settings" in other.slides[0].error
         assert "block was 256, now 192" in other.slides[0].error
-        assert not segment_cohort(jobs[:1], out, replace(settings, block=192, overwrite=True)).failed
-        assert objects(store, f"{out}/one.wsinuc") != first
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -332,7 +328,7 @@ def test_a_slide_is_read_from_the_store(slide: Path, reference: Path, server: Se
     url = f"s3://{BUCKET}/slides/small.tiff"
     with open_slide(url) as remote, open_slide(slide, reader="tiff") as local:
         assert (remote.reader, remote.mpp, remote.level_shapes) == ("tiff", local.mpp, local.level_shapes)
-        np.testing.assert_array_equal(remote.read(Box(30, 40, 290, 490)), local.read(Box(30, 40, 290, 490)))
+        np.testing.assert_array_equal(remote.read(Box(30, 40, 240, 490)), local.read(Box(30, 40, 240, 490)))
     assert fingerprint(Url(url)) == fingerprint(slide)
     segment_slide(url, tmp_path / "out", config(), segmenter=OracleSegmenter())
     # The report names the reader, which is another one for local files.
@@ -362,7 +358,7 @@ def test_a_store_that_fails_is_not_taken_for_damage(
     with open_slide(f"s3://{BUCKET}/slides/leaving.tiff") as remote:
         store.rm_file(f"{BUCKET}/slides/leaving.tiff")
         with pytest.raises(RemoteError, match=f"s3://{BUCKET}/slides/leaving.tiff"):
-            read_resilient(remote.at(0.5), Box(0, 0, 300, 500))  # white pixels would be nuclei lost
+            read_resilient(remote.at(0.5), Box(0, 0, 250, 500))  # white pixels would be nuclei lost
 
 
 def test_credentials_are_written_nowhere(
