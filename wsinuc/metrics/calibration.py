@@ -298,6 +298,7 @@ def share_by_group(
 
 
 def checked(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Both as arrays ``(n,)``, float64 and bool; raises DataError where their lengths differ."""
     numbers = np.asarray(values, np.float64)
     hit = np.asarray(flags, np.bool_)
     if numbers.ndim != 1 or numbers.shape != hit.shape:
