@@ -58,9 +58,9 @@ def found_on(images: Iterable[LabelledImage], segmenter: Segmenter) -> Found:
             seen = find_nuclei(slide.at(segmenter.mpp), segmenter).nuclei
         labels = counted(paint_level0(seen, image.labels.shape), image.ignore)
         overlaps = count_overlaps(counted(image.labels, image.ignore), labels)
-        matched = overlaps.predicted_labels[overlaps.predicted_index[overlaps.matches]]
+        # Both ascend: ids of nuclei, and labels that count.
         nuclei.append(seen.select(np.isin(seen.ids, overlaps.predicted_labels)))
-        right.append(np.isin(nuclei[-1].ids, matched))
+        right.append(overlaps.right)
     return Found(
         probabilities=np.concatenate([each.probabilities for each in nuclei]),
         measurements={name: np.concatenate([each.measurements[name] for each in nuclei]) for name in MEASUREMENTS},

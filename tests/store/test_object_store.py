@@ -178,6 +178,8 @@ def test_slides_that_are_complete_are_done_before(slide: Path, server: Server, s
         assert [state.state for state in other.slides] == ["failed", "failed"]
         assert f"{out}/one.wsinuc holds a complete result made with other settings" in other.slides[0].error
         assert "block was 256, now 192" in other.slides[0].error
+        assert not segment_cohort(jobs[:1], out, replace(settings, block=192, overwrite=True)).failed
+        assert objects(store, f"{out}/one.wsinuc") != first
     assert not list((tmp_path / "work").iterdir())
 
 

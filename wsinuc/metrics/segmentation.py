@@ -57,6 +57,13 @@ class Overlaps:
         # Compared in integers, so that exactly one half never counts.
         return 2 * self.shared > self.unions
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(p,) whether each predicted nucleus has a partner with an IoU above one half."""
+        right = np.zeros(len(self.predicted_labels), np.bool_)
+        right[self.predicted_index[self.matches]] = True
+        return right
+
 
 @dataclass(frozen=True, slots=True)
 class PanopticQuality:

@@ -141,7 +141,7 @@ def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     # At full size: shrinking moves borders, and with them what is right.
     table = count_overlaps(judged.truth, judged.predicted)
     hits = np.isin(shown.truth, table.true_labels[table.true_index[table.matches]])
-    right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.matches]])
+    right = np.isin(shown.predicted, table.predicted_labels[table.right])
     picture = shown.image.copy()
     # Mistakes are drawn last and thicker, since they are what the page is for.
     picture[boundaries(np.where(right, shown.predicted, 0))] = BOTH

@@ -222,9 +222,7 @@ def _verdicts(
     image = window.image
     found = counted(_resized(labels, image.labels.shape), image.ignore)
     table = count_overlaps(counted(image.labels, image.ignore), found)
-    right = np.zeros(len(table.predicted_labels), np.bool_)
-    right[table.predicted_index[table.matches]] = True
-    return claims[table.predicted_labels], right
+    return claims[table.predicted_labels], table.right
 
 
 def _annotation(window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

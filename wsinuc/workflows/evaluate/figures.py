@@ -20,7 +20,7 @@ from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability
 from wsinuc.metrics.detection import DetectionCounts, Points, Rule, count_detections
 from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
 from wsinuc.metrics.pixels import PixelCounts
-from wsinuc.metrics.segmentation import Overlaps, Scores, count_overlaps, score_overlaps
+from wsinuc.metrics.segmentation import Scores, count_overlaps, score_overlaps
 from wsinuc.workflows.evaluate.pixel_figures import PixelScores, by_name, pixel_summary, score_pixels
 
 METRICS = ("dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq")
@@ -131,7 +131,7 @@ def score_nuclei(
         counts["semantic"] = score_pixels(true_map, semantic, names, judged=judged, mpp=mpp)
     if predicted.probabilities is not None and predicted.disagreements is not None:
         at = table.predicted_labels
-        counts["verdicts"] = Verdicts(predicted.probabilities[at], predicted.disagreements[at], _right(table))
+        counts["verdicts"] = Verdicts(predicted.probabilities[at], predicted.disagreements[at], table.right)
     if radius is not None:
         counts["detection"] = score_points(_points(truth, classes), _points(predicted, classes), classes, radius, rule)
     return counts
@@ -140,13 +140,6 @@ def score_nuclei(
 def score_points(truth: Points, predicted: Points, classes: int, radius: float, rule: Rule) -> DetectionCounts:
     """The counts of one image whose nuclei are marked."""
     return count_detections(truth, predicted, radius=radius, classes=classes, rule=rule)
-
-
-def _right(table: Overlaps) -> NDArray[np.bool_]:
-    """(p,) which predicted nuclei have a partner with an IoU above one half."""
-    right = np.zeros(len(table.predicted_labels), np.bool_)
-    right[table.predicted_index[table.matches]] = True
-    return right
 
 
 def _points(nuclei: LabelledNuclei, classes: int) -> Points:

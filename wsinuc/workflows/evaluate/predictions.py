@@ -154,7 +154,7 @@ class PredictionFolder:
         return read_class_names(self.path)
 
     def check(self, names: Sequence[str], *, semantic: bool = False) -> None:
-        """Raise DataError where files of these images are missing, and name them.
+        """Raise DataError where files are missing of those that are going to be read, and name them.
 
         Parameters
         ----------
@@ -163,7 +163,23 @@ class PredictionFolder:
         semantic
             Whether the classes of pixels are needed, too.
         """
-        check_predictions(self.path, names, semantic=semantic)
+        wanted = [(f"{name}.png", "label images") for name in names]
+        layout = _class_layout(self.path)
+        if layout.classes:
+            tables = (layout.path / "classes" / f"{name}.csv" for name in names)
+            wanted += [(os.path.relpath(table, self.path), "tables of classes") for table in tables]
+        if semantic:
+            maps = "maps of classes of pixels, which --semantic scores (wsinuc evaluate --semantic -o writes them)"
+            wanted += [(f"{SEMANTIC}/{name}.png", maps) for name in names]
+        for kind in dict.fromkeys(kind for _, kind in wanted):
+            files = [file for file, of_kind in wanted if of_kind == kind]
+            missing = [file for file in files if not (self.path / file).is_file()]
+            if missing:
+                some = ", ".join(map(shown, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+                raise DataError(
+                    f"{self.path} lacks {len(missing)} of {len(files)} {kind}: {some}; files are found by the names of "
+                    f"the images, and it holds {_some_files(self.path)}"
+                )
 
 
 def read_label_image(folder: Path, name: str) -> Prediction:
@@ -174,35 +190,6 @@ def read_label_image(folder: Path, name: str) -> Prediction:
     if layout.classes:
         classes = layout.classes_of(name, image.labels, image.numbers)
     return Prediction(image.labels, classes, semantic=_read_map(folder / SEMANTIC / f"{name}.png"), notes=image.notes)
-
-
-def check_predictions(folder: Path, names: Sequence[str], *, semantic: bool = False) -> None:
-    """Raise DataError where files are missing of those that `read_label_image` is going to read, and name them.
-
-    Parameters
-    ----------
-    names
-        Of the images, or parts of them.
-    semantic
-        Whether the classes of pixels are needed, too.
-    """
-    wanted = [(f"{name}.png", "label images") for name in names]
-    layout = _class_layout(folder)
-    if layout.classes:
-        tables = (layout.path / "classes" / f"{name}.csv" for name in names)
-        wanted += [(os.path.relpath(table, folder), "tables of classes") for table in tables]
-    if semantic:
-        maps = "maps of classes of pixels, which --semantic scores (wsinuc evaluate --semantic -o writes them)"
-        wanted += [(f"{SEMANTIC}/{name}.png", maps) for name in names]
-    for kind in dict.fromkeys(kind for _, kind in wanted):
-        files = [file for file, of_kind in wanted if of_kind == kind]
-        missing = [file for file in files if not (folder / file).is_file()]
-        if missing:
-            some = ", ".join(map(shown, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
-            raise DataError(
-                f"{folder} lacks {len(missing)} of {len(files)} {kind}: {some}; files are found by the names of the "
-                f"images, and it holds {_some_files(folder)}"
-            )
 
 
 def _some_files(folder: Path) -> str:

@@ -35,7 +35,6 @@ from wsinuc.workflows.evaluate.predictions import (
     Predict,
     Prediction,
     PredictionFolder,
-    check_predictions,
     predict_labels,
     predict_nuclei,
     read_class_names,
@@ -244,8 +243,8 @@ def evaluate_folders(
     if not names:
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
     match = scoring.match(read_class_names(truth), read_class_names(predictions))
-    check_predictions(truth, names)
-    check_predictions(predictions, names, semantic=scoring.semantic)
+    PredictionFolder(truth).check(names)
+    PredictionFolder(predictions).check(names, semantic=scoring.semantic)
     if out is not None:
         files.make_output_folder(out, overwrite)
     scored = []

@@ -53,8 +53,8 @@ def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple
 def _row(image: LabelledImage) -> Row:
     """Attributes of the image that a window was cut from, with what stands before its name to tell data sets apart."""
     folder, slash, name = image.name.rpartition("/")
-    attributes = {"name": name} | dict(image.attributes)
-    return {attribute: folder + slash + value for attribute, value in attributes.items() if value}
+    known = {attribute: value for attribute, value in image.attributes.items() if value}
+    return {attribute: folder + slash + value for attribute, value in ({"name": name} | known).items()}
 
 
 def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:

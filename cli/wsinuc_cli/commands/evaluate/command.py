@@ -179,11 +179,11 @@ def evaluate(context: click.Context, /, data: str | None, output: Path | None, *
     if pred is None:
         files["notes"] = _learned_from(options["model"], dataset)
         segmenter = _segmenter(options, thresholds)
-        predict, names = _predictor(segmenter, options)
+        predict, files["predicted_classes"] = _predictor(segmenter, options)
     else:
-        predict, names = task.PredictionFolder(pred), ()
+        predict = task.PredictionFolder(pred)
     # Pages need images, which a comparison of two folders does not have.
-    files |= {"predicted_classes": names, "worst": options["worst"]}
+    files["worst"] = options["worst"]
     if options["at_mpp"] is not None:
         evaluate_at_resolutions(dataset, predict, options["at_mpp"], files)
         return
