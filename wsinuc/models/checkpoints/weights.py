@@ -1,7 +1,7 @@
 """Named tensors into the network that a header describes, once they are known to fit it.
 
-A network is built twice: first without memory, to compare every name and shape with the tensors
-that are there, and only then for good. So a small file cannot make a large network.
+A network is built without memory, every name and shape is compared with the tensors that are there, and only then
+does it get copies of them. So a small file cannot make a large network, and no random weights are drawn in vain.
 """
 
 from __future__ import annotations
@@ -45,15 +45,16 @@ def load_weights(build: Callable[[], Network], tensors: Mapping[str, Tensor]) ->
     """
     try:
         with torch.device("meta"):  # shapes without memory
-            skeleton = build()
-        _check(skeleton.state_dict(), tensors)
-        network = build()
+            network = build()
+        wanted = network.state_dict()
+        _check(wanted, tensors)
     except (ConfigError, TypeError, ValueError, KeyError, RuntimeError, OverflowError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
         reason = one_line(str(error)) or type(error).__name__
         raise CheckpointError(f"the header describes a network that this version cannot build ({reason})") from error
-    network.load_state_dict(dict(tensors))
+    own = {name: tensor.to(wanted[name].dtype, copy=True) for name, tensor in tensors.items()}
+    network.load_state_dict(own, assign=True)
     return network
 
 
