@@ -13,7 +13,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser, denoiser_config, load_denoiser
 from wsinuc.models.diffusion.schedules import quadratic_betas
-from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig, LinearAttention
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig, FullAttention, LinearAttention
 from wsinuc.models.networks.unet import UNet, UNetConfig
 
 TINY = AttentionUNetConfig(dim=16, multipliers=(1, 2, 4), heads=2, head_width=8)
@@ -45,6 +45,24 @@ def test_linear_attention_is_its_formula() -> None:
                 mixed[head, :, i] += (query @ weights[:, j]) * v[head, :, j]
     expected = x + module.norm_out(module.out(mixed.reshape(1, 8, 2, 3)))
     torch.testing.assert_close(module(x), expected)
+
+
+@pytest.mark.parametrize("kind", [FullAttention, LinearAttention])
+def test_attention_learns_as_its_convolutions_would(kind: type[FullAttention]) -> None:
+    """Written with the 1x1 convolutions that its weights are of, every gradient is the same."""
+    torch.manual_seed(0)
+    module = kind(8, heads=2, width=4).double()
+    x = torch.randn(2, 8, 4, 6, dtype=torch.float64, requires_grad=True)
+    q, k, v = module.qkv(module.norm(x)).reshape(2, 3, 2, 4, 24).unbind(1)
+    if kind is LinearAttention:
+        mixed = v @ k.softmax(-1).transpose(-1, -2) @ q.softmax(-2) / 2
+        said = module.norm_out(module.out(mixed.reshape(2, 8, 4, 6)))
+    else:
+        mixed = v @ (k.transpose(-1, -2) @ q / 2).softmax(-2)
+        said = module.out(mixed.reshape(2, 8, 4, 6))
+    learned = [x, *module.parameters()]
+    expected = torch.autograd.grad((x + said).pow(3).sum(), learned)
+    torch.testing.assert_close(torch.autograd.grad(module(x).pow(3).sum(), learned), expected)
 
 
 @pytest.mark.parametrize("network", [AttentionUNet(TINY), UNet(TINY_UNET)], ids=["attention_unet", "unet"])

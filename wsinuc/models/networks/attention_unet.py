@@ -14,12 +14,14 @@ import itertools
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.networks.backward import TransposedConv, joined
+from wsinuc.models.networks.group_norm import QuickGroupNorm
 from wsinuc.models.networks.unet import timestep_embedding
 
 
@@ -67,7 +69,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm = nn.GroupNorm(8, outputs)
+        self.norm = QuickGroupNorm(8, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = F.silu(self.norm(self.conv(x)))
@@ -96,6 +98,16 @@ class ResBlock(nn.Module):
         return out
 
 
+def _product(weight: Tensor, x: Tensor) -> Tensor:
+    """A 1x1 convolution ``(out, in, 1, 1)`` of ``(n, in, positions)``, as a product of matrices for each image.
+
+    Attention sums over positions, so it wants them last in memory. Queries, keys and values are many times as wide as
+    the image that they are made of: turning the image round is much cheaper than turning them.
+    """
+    # Not ``@``, which makes one product of all images, and turns its result round for that.
+    return torch.bmm(weight.flatten(1).expand(len(x), -1, -1), x)
+
+
 class FullAttention(nn.Module):
     """Softmax attention over all positions, pre-norm, residual."""
 
@@ -103,21 +115,30 @@ class FullAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.width = width
-        self.norm = nn.GroupNorm(1, channels)
+        self.norm = QuickGroupNorm(1, channels)
         self.qkv = nn.Conv2d(channels, 3 * heads * width, 1, bias=False)
         self.out = nn.Conv2d(heads * width, channels, 1)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(n, heads, width, positions)``."""
-        n, _, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).reshape(n, 3, self.heads, self.width, h * w).unbind(1)
+        positions = self.norm(x).flatten(2)
+        # One product each: cut out of one, they would be copied again.
+        parts = (_product(weight, positions) for weight in self.qkv.weight.chunk(3))
+        q, k, v = (part.view(len(x), self.heads, self.width, -1) for part in parts)
         return q, k, v
+
+    def _merged(self, mixed: Tensor, like: Tensor) -> Tensor:
+        """What ``(n, heads, width, positions)`` says to an image ``(n, channels, h, w)``."""
+        out = _product(self.out.weight, mixed.flatten(1, 2)).view(like.shape)
+        out = out.contiguous(memory_format=torch.channels_last)
+        if self.out.bias is not None:
+            out = out + self.out.bias.to(out.dtype)[:, None, None]
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part.transpose(-1, -2) for part in self._split(x))
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
-        out: Tensor = x + self.out(mixed.reshape(len(x), -1, *x.shape[2:]))
-        return out
+        return x + self._merged(mixed, x)
 
 
 class LinearAttention(FullAttention):
@@ -125,7 +146,7 @@ class LinearAttention(FullAttention):
 
     def __init__(self, channels: int, heads: int, width: int) -> None:
         super().__init__(channels, heads, width)
-        self.norm_out = nn.GroupNorm(1, channels)
+        self.norm_out = QuickGroupNorm(1, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._split(x)
@@ -135,7 +156,7 @@ class LinearAttention(FullAttention):
         # (n, heads, width of keys, width of values).
         context = k @ v.transpose(-1, -2)
         mixed = context.transpose(-1, -2) @ q
-        out: Tensor = x + self.norm_out(self.out(mixed.reshape(len(x), -1, *x.shape[2:])))
+        out: Tensor = x + self.norm_out(self._merged(mixed, x))
         return out
 
 
