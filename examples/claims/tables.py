@@ -135,16 +135,27 @@ def tables_of_a(records: Sequence[Record]) -> dict[str, str]:
     return tables
 
 
+METRICS_OF_D = {
+    "mean_iou": "mean IoU of pixels",
+    "f1": "F1",
+    "sensitivity": "sensitivity",
+    "precision": "precision",
+    "hausdorff_um": "Hausdorff distance (µm)",
+}
+"""The paper's metrics as the table heads them."""
+
+
 def tables_of_d(records: Sequence[Record]) -> dict[str, str]:
-    """All tables of claim D's page, by name."""
+    """A table for each set, both starts of the network below each other for each number of windows."""
     tables = {}
     for data in ("tnbc", "nuinsseg"):
-        groups = {
-            start: [record for record in records if (record["data"], record["row"]) == (data, start)]
-            for start in ("pretrained", "random")
-        }
-        for metric in ("mean_iou", "f1", "sensitivity", "precision", "hausdorff_um"):
-            tables[f"{data}-{metric.replace('_', '-')}"] = windows_table(groups, metric)
+        of_set = [record for record in records if record["data"] == data]
+        lines = []
+        for count, start in sorted({(record["count"], record["row"]) for record in of_set}):
+            chosen = [record for record in of_set if (record["count"], record["row"]) == (count, start)]
+            scores = [by_count(chosen, metric).get(count, []) for metric in METRICS_OF_D]
+            lines.append([str(count), start, *map(cell, scores)])
+        tables[data] = markdown(["windows", "start", *METRICS_OF_D.values()], lines)
     return tables
 
 

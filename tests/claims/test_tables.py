@@ -46,6 +46,28 @@ def test_rows_are_compared_after_pre_training_of_one_length() -> None:
     assert "| 5000 steps | 0.900 (1) |" in tables.windows_table(tables.steps_of_a(records, "tnbc"))
 
 
+def test_both_starts_of_method_d_stand_below_each_other() -> None:
+    scores = {"mean_iou": 0.5, "f1": 0.6, "sensitivity": 0.7, "precision": 0.8}
+    records = [
+        {"data": "tnbc", "row": row, "count": count, "seed": seed, **scores, "hausdorff_um": distance}
+        for count, row, seed, distance in (
+            (16, "random", 0, 4.0),
+            (4, "random", 0, 9.0),
+            (4, "pretrained", 0, 5.0),
+            (4, "pretrained", 1, None),  # no square had nuclei in both
+        )
+    ]
+    found = tables.tables_of_d(records)
+    assert [line.split(" | ")[:2] for line in found["tnbc"].splitlines()[2:]] == [
+        ["| 4", "pretrained"],
+        ["| 4", "random"],
+        ["| 16", "random"],
+    ]
+    assert "0.500 ± 0.000 (2) | 0.600 ± 0.000 (2)" in found["tnbc"]
+    assert "5.000 (1)" in found["tnbc"]
+    assert found["nuinsseg"] == "No run yet.\n"
+
+
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
     page = "before\n<!-- table a -->\nold\n<!-- end -->\nafter\n"
     assert tables.filled(page, {"a": "new\n"}) == "before\n<!-- table a -->\n\nnew\n\n<!-- end -->\nafter\n"
