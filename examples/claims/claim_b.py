@@ -26,7 +26,7 @@ import numpy as np
 from labelled_sets import FOLDERS, SETS, require_folders, windows
 from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, gate, one_thread
 from PIL import Image
-from records import Price, after_minutes, experiment_parser, print_prices, read_records
+from records import Price, after_minutes, experiment_parser, numbers, print_prices, read_records
 from stages import Stage, machine_speed, run_stages, stage_prices
 
 from wsinuc.datasets import open_dataset
@@ -88,7 +88,7 @@ def tiny(options: Options) -> Options:
 
 def gate_runs(name: str, options: Options) -> list[PairRun]:
     """Few and many real windows."""
-    return [run_of(name, options, count, seed) for count in (FEW, MANY) for seed in options.seeds]
+    return [run_of(name, options, count, seed) for seed in options.seeds for count in (FEW, MANY)]
 
 
 def pair_runs(name: str, options: Options) -> list[PairRun]:
@@ -239,11 +239,6 @@ def prices(options: Options) -> list[Price]:
         for stage in generator_stages(name, seed, options)
     }
     return [*parts, *stage_prices(list(stages.values()), speed)]
-
-
-def numbers(text: str) -> list[int]:
-    """Numbers with commas between them."""
-    return [int(each) for each in text.split(",")]
 
 
 def main() -> None:

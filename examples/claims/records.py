@@ -109,3 +109,8 @@ def after_minutes(minutes: float) -> Callable[[], bool]:
     """A question that is answered with yes once so many minutes have gone."""
     end = time.monotonic() + 60 * minutes
     return lambda: time.monotonic() > end
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return [int(each) for each in text.split(",")]

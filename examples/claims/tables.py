@@ -146,16 +146,21 @@ METRICS_OF_D = {
 
 
 def tables_of_d(records: Sequence[Record]) -> dict[str, str]:
-    """A table for each set, both starts of the network below each other for each number of windows."""
+    """A table for each set; the starts of a network stand below each other for each number of windows."""
     tables = {}
     for data in ("tnbc", "nuinsseg"):
-        of_set = [record for record in records if record["data"] == data]
+        groups: dict[tuple[int, int, int], list[Record]] = {}
+        for record in records:
+            if record["data"] == data:
+                key = (record["width"], record["count"], record["pretraining_steps"])
+                groups.setdefault(key, []).append(record)
         lines = []
-        for count, start in sorted({(record["count"], record["row"]) for record in of_set}):
-            chosen = [record for record in of_set if (record["count"], record["row"]) == (count, start)]
-            scores = [by_count(chosen, metric).get(count, []) for metric in METRICS_OF_D]
-            lines.append([str(count), start, *map(cell, scores)])
-        tables[data] = markdown(["windows", "start", *METRICS_OF_D.values()], lines)
+        for key in sorted(groups):
+            width, count, steps = key
+            scores = [by_count(groups[key], metric).get(count, []) for metric in METRICS_OF_D]
+            begins = f"{steps:,} steps" if steps else "random weights"
+            lines.append([str(width), str(count), begins, *map(cell, scores)])
+        tables[data] = markdown(["width", "windows", "pre-training", *METRICS_OF_D.values()], lines)
     return tables
 
 
@@ -337,10 +342,12 @@ def draw_all(records: Mapping[str, Sequence[Record]], images: Path) -> None:
     if records.get("speed"):
         draw_speed(records["speed"], images / "speed.png")
     of_d = records["claim-d"]
-    starts = {
-        data: {start: [r for r in of_d if (r["data"], r["row"]) == (data, start)] for start in ("pretrained", "random")}
-        for data in sorted({record["data"] for record in of_d})
-    }
+    starts: dict[str, dict[str, list[Record]]] = {}
+    for record in of_d:
+        begins = f"{record['row']}, {record['width']} wide"
+        if record["pretraining_steps"]:
+            begins += f", {record['pretraining_steps']:,} steps"
+        starts.setdefault(record["data"], {}).setdefault(begins, []).append(record)
     if starts:
         draw(starts, images / "claim_d.png")
 

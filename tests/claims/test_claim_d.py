@@ -26,16 +26,19 @@ SHAPE = AttentionUNetConfig(dim=8, multipliers=(1, 2), heads=1, head_width=4)
 
 def test_both_starts_are_tuned_on_the_same_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "draw_training", lambda log, path, **more: None)
-    config = replace(claim_d.PRETRAIN, patch=32, batch=2, unet=SHAPE)
+    config = replace(claim_d.PRETRAIN, patch=32, batch=2, unet=SHAPE).lasting(1)
     tissue = square(0, "tissue").image
     assert pretraining.run((claim_d.PLAN,), (1,), lambda name: [tissue], tmp_path / "networks", config, Session())
     tiny = replace(claim_d.ROW, shape=SHAPE, steps=2, every=1, crop=32, batch=2)
-    starts = claim_d.rows(tmp_path / "networks" / "genselfdiff-1.safetensors", tiny)
+    grid = claim_d.Grid(width=SHAPE.dim, config=config, row=tiny, counts=(1,), seeds=(0,))
+    weights = tmp_path / "networks" / "genselfdiff-1.safetensors"
     data = LabelledSet("discs", ("Nucleus",), True, [square(i, f"image{i}") for i in range(5)], [square(9, "test")])
     for _ in range(2):
-        claim_d.tune(starts, data, tmp_path / "runs", lambda: False, counts=(1,), seeds=(0,))
+        claim_d.tune(grid, weights, data, tmp_path / "runs", lambda: False)
+    assert claim_d.tuning_price(["discs"], tmp_path / "runs", grid).runs == 0
     pretrained, random = read_records(tmp_path / "runs")
     assert (pretrained["row"], random["row"]) == ("pretrained", "random")
+    assert (pretrained["pretraining_steps"], random["pretraining_steps"]) == (1, 0)
     assert pretrained["inputs"]["set"] == random["inputs"]["set"]
     assert random["inputs"]["weights"] is None
     assert 0 <= pretrained["sensitivity"] <= 1

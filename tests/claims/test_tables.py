@@ -46,25 +46,25 @@ def test_rows_are_compared_after_pre_training_of_one_length() -> None:
     assert "| 5000 steps | 0.900 (1) |" in tables.windows_table(tables.steps_of_a(records, "tnbc"))
 
 
-def test_both_starts_of_method_d_stand_below_each_other() -> None:
+def test_the_starts_of_method_d_stand_below_each_other() -> None:
     scores = {"mean_iou": 0.5, "f1": 0.6, "sensitivity": 0.7, "precision": 0.8}
     records = [
-        {"data": "tnbc", "row": row, "count": count, "seed": seed, **scores, "hausdorff_um": distance}
-        for count, row, seed, distance in (
-            (16, "random", 0, 4.0),
-            (4, "random", 0, 9.0),
-            (4, "pretrained", 0, 5.0),
-            (4, "pretrained", 1, None),  # no square had nuclei in both
+        {"data": "tnbc", "width": 32, "pretraining_steps": steps, "count": count, "seed": seed, **scores}
+        | {"hausdorff_um": distance}
+        for count, steps, seed, distance in (
+            (16, 0, 0, 4.0),
+            (4, 5000, 0, 5.0),
+            (4, 5000, 1, None),  # no square had nuclei in both
+            (4, 0, 0, 9.0),
         )
     ]
     found = tables.tables_of_d(records)
-    assert [line.split(" | ")[:2] for line in found["tnbc"].splitlines()[2:]] == [
-        ["| 4", "pretrained"],
-        ["| 4", "random"],
-        ["| 16", "random"],
+    assert found["tnbc"].splitlines()[2:] == [
+        "| 32 | 4 | random weights | 0.500 (1) | 0.600 (1) | 0.700 (1) | 0.800 (1) | 9.000 (1) |",
+        "| 32 | 4 | 5,000 steps | 0.500 ± 0.000 (2) | 0.600 ± 0.000 (2) | 0.700 ± 0.000 (2) | 0.800 ± 0.000 (2) "
+        "| 5.000 (1) |",
+        "| 32 | 16 | random weights | 0.500 (1) | 0.600 (1) | 0.700 (1) | 0.800 (1) | 4.000 (1) |",
     ]
-    assert "0.500 ± 0.000 (2) | 0.600 ± 0.000 (2)" in found["tnbc"]
-    assert "5.000 (1)" in found["tnbc"]
     assert found["nuinsseg"] == "No run yet.\n"
 
 
