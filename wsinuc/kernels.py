@@ -1,5 +1,9 @@
 """Loops that numba compiles: one decorator for all of them.
 
+The first command on a new machine waits for the compiler, so kernels are written for it: plain loops over numbers.
+NumPy's functions (``argsort``, ``max``), assignments of slices and arithmetic of whole arrays compile whole algorithms
+of their own, with their error messages; each type of array compiles a kernel once more.
+
 Compiling takes seconds, so the machine code is kept: beside the package, else in the user's cache
 (numba chooses, and ``NUMBA_CACHE_DIR`` overrides it). In a container without a home and with a
 read-only package neither can be written, and numba would raise. Then a private folder among the
@@ -20,6 +24,11 @@ import numba
 import numba.core.config
 
 settings: Any = numba.core.config  # its names are made from the environment when it is imported
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    # Nobody calls kernels from C, and compiling takes a twentieth less without a way to.
+    "no_cfunc_wrapper": True,
+}
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -33,7 +42,7 @@ def kernel(function: Function) -> Function:
     if folder is not None:
         with contextlib.suppress(RuntimeError):
             return _compiled_in(folder, function)
-    return cast(Function, numba.njit(nogil=True)(function))
+    return cast(Function, numba.njit(**OPTIONS)(function))
 
 
 def private_folder() -> Path | None:
@@ -64,7 +73,7 @@ def _has_home() -> bool:
 
 
 def _compiled(function: Function) -> Function:
-    return cast(Function, numba.njit(nogil=True, cache=True)(function))
+    return cast(Function, numba.njit(cache=True, **OPTIONS)(function))
 
 
 def _compiled_in(folder: Path, function: Function) -> Function:

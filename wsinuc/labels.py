@@ -153,9 +153,11 @@ def fill_enclosed(labels: Int) -> Int:
 @kernel
 def table_length(labels: NDArray[np.integer]) -> int:
     """Entries of a table with one for each label up to the largest and one for the background; for other kernels."""
-    if labels.size == 0:
-        return 1  # an empty array has no maximum
-    return int(labels.max()) + 1
+    largest = 0
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            largest = max(largest, labels[y, x])
+    return largest + 1
 
 
 @kernel
@@ -259,23 +261,25 @@ def _paint(
     height, width = out.shape
     for i in range(len(offsets) - 1):
         ring = outlines[offsets[i] : offsets[i + 1]]
-        y0 = max(ring[:, 0].min() - y_origin, 0)
-        x0 = max(ring[:, 1].min() - x_origin, 0)
-        y1 = min(ring[:, 0].max() - y_origin, height)
-        x1 = min(ring[:, 1].max() - x_origin, width)
+        top, bottom = _extent(ring, 0)
+        left, right = _extent(ring, 1)
+        y0 = max(top - y_origin, 0)
+        x0 = max(left - x_origin, 0)
+        y1 = min(bottom - y_origin, height)
+        x1 = min(right - x_origin, width)
         if y0 >= y1 or x0 >= x1:
             continue
         # Clockwise rings go up on their left side and down on their right: +1 and -1, summed along the row.
         steps = np.zeros((y1 - y0, x1 - x0), np.int8)
         previous = len(ring) - 1
         for k in range(len(ring)):
-            top = ring[previous, 0] - y_origin
-            bottom = ring[k, 0] - y_origin
+            above = ring[previous, 0] - y_origin
+            below = ring[k, 0] - y_origin
             # An edge left of the box counts at the box's first column, so that sums inside start right.
             x = max(ring[k, 1] - x_origin, x0)
             if x < x1:
-                for y in range(max(min(top, bottom), y0), min(max(top, bottom), y1)):
-                    steps[y - y0, x - x0] += 1 if top > bottom else -1
+                for y in range(max(min(above, below), y0), min(max(above, below), y1)):
+                    steps[y - y0, x - x0] += 1 if above > below else -1
             previous = k
         for y in range(y0, y1):
             inside = 0
@@ -283,6 +287,17 @@ def _paint(
                 inside += steps[y - y0, x - x0]
                 if inside:
                     out[y, x] = values[i]
+
+
+@kernel
+def _extent(ring: Int, axis: int) -> tuple[int, int]:
+    """Between which lines a ring lies."""
+    low = ring[0, axis]
+    high = low
+    for k in range(len(ring)):
+        low = min(low, ring[k, axis])
+        high = max(high, ring[k, axis])
+    return low, high
 
 
 @kernel

@@ -98,7 +98,7 @@ def _cytoplasm(
                     part[y - y0, x - x0] = 0
         levels, ends = _levels(part, pixels[y0:y1, x0:x1], tables)
         for stain in range(2):
-            out[i, stain] = _statistics(levels[stain][: ends[0]], counts, lowest)
+            _statistics(levels[stain][: ends[0]], counts, lowest, out[i, stain])
     return out
 
 
@@ -129,9 +129,8 @@ def _densities(
         levels, ends = _levels(part, pixels[top:bottom, left:right], tables)
         for stain in range(2):
             values = levels[stain]
-            out[i, stain, 0] = _statistics(values[: ends[1]], counts, lowest)
-            out[i, stain, 1] = _statistics(values[ends[0] : ends[1]], counts, lowest)
-            out[i, stain, 2] = _statistics(values[ends[1] : ends[2]], counts, lowest)
+            for which, (first, last) in enumerate(((0, ends[1]), (ends[0], ends[1]), (ends[1], ends[2]))):
+                _statistics(values[first:last], counts, lowest, out[i, stain, which])
     return out
 
 
@@ -142,7 +141,10 @@ def _extreme(tables: NDArray[np.int32], sign: int) -> int:
     for stain in range(2):
         total = 0
         for channel in range(3):
-            total += sign * (sign * tables[stain, channel]).max()
+            highest = sign * tables[stain, channel, 0]
+            for value in tables[stain, channel]:
+                highest = max(highest, sign * value)
+            total += sign * highest
         extreme = max(extreme * sign, (total >> 10) * sign) * sign
     return extreme + sign
 
@@ -187,12 +189,12 @@ def _levels(
 
 
 @kernel
-def _statistics(levels: NDArray[np.int64], counts: NDArray[np.int64], lowest: int) -> NDArray[np.float64]:
-    """Mean, standard deviation and quantiles in optical density; ``counts`` is zeros, before and after."""
-    out = np.full(2 + len(_PER_CENT), np.nan)
+def _statistics(levels: NDArray[np.int64], counts: NDArray[np.int64], lowest: int, out: NDArray[np.float64]) -> None:
+    """Mean, standard deviation and quantiles in optical density go into ``out``, and nothing where there are no
+    levels; ``counts`` is zeros, before and after."""
     n = len(levels)
     if n == 0:
-        return out
+        return
     total = 0
     squares = 0
     first = levels[0]
@@ -213,4 +215,3 @@ def _statistics(levels: NDArray[np.int64], counts: NDArray[np.int64], lowest: in
         while quantile < len(_PER_CENT) and 100 * seen >= _PER_CENT[quantile] * n:
             out[2 + quantile] = level / PER_OD
             quantile += 1
-    return out

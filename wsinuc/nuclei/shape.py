@@ -15,6 +15,7 @@ Everything is built from integers, so values are exactly the same after a shift 
 
 from __future__ import annotations
 
+import heapq
 import math
 
 import numpy as np
@@ -127,31 +128,40 @@ def _midpoints(ring: NDArray[np.int32]) -> NDArray[np.int64]:
 @kernel
 def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
     """Convex hull by Andrew's monotone chain, in order around it and without collinear points."""
-    y = points[:, 0] - points[:, 0].min()
-    x = points[:, 1] - points[:, 1].min()
-    # By y, then by x: numba compiles no lexsort.
-    points = points[np.argsort(y * (x.max() + 1) + x)]
+    # By y, then by x. A heap's pairs compile in a fifth of the time of an argsort.
+    waiting = [(points[k, 0], points[k, 1]) for k in range(len(points))]
+    heapq.heapify(waiting)
+    ordered = np.empty_like(points)
+    for k in range(len(points)):
+        ordered[k, 0], ordered[k, 1] = heapq.heappop(waiting)
     hull = np.empty((2 * len(points), 2), np.int64)
     used = 0
     for direction in (1, -1):
         base = used
         for k in range(len(points)):
             if direction == 1:
-                point = points[k]
+                place = k
             else:
-                point = points[len(points) - 1 - k]
-            while used >= base + 2 and cross(hull[used - 2], hull[used - 1], point) <= 0:
+                place = len(points) - 1 - k
+            y = ordered[place, 0]
+            x = ordered[place, 1]
+            hull[used, 0] = y
+            hull[used, 1] = x
+            while used >= base + 2 and cross(hull, used - 2, used - 1, used) <= 0:
                 used -= 1
-            hull[used] = point
+                hull[used, 0] = y
+                hull[used, 1] = x
             used += 1
         used -= 1  # the last point of one half is the first of the other
     return hull[:used]
 
 
 @kernel
-def cross(a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64]) -> np.int64:
-    """Twice the signed area of the triangle a, b, c; 0 for points on one line."""
-    twice: np.int64 = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+def cross(points: NDArray[np.int64], a: int, b: int, c: int) -> np.int64:
+    """Twice the signed area of the triangle of three points; 0 where they lie on one line."""
+    by = points[b, 0] - points[a, 0]
+    bx = points[b, 1] - points[a, 1]
+    twice: np.int64 = by * (points[c, 1] - points[a, 1]) - bx * (points[c, 0] - points[a, 0])
     return twice
 
 
@@ -160,7 +170,7 @@ def _area(hull: NDArray[np.int64]) -> float:
     """Area of a convex polygon, as a fan of triangles around its first point."""
     twice = np.int64(0)
     for k in range(1, len(hull) - 1):
-        twice += cross(hull[0], hull[k], hull[k + 1])
+        twice += cross(hull, 0, k, k + 1)
     return abs(twice) / 2.0
 
 
@@ -175,7 +185,7 @@ def _diameters(hull: NDArray[np.int64]) -> tuple[float, float]:
         width = np.int64(0)
         for c in range(len(hull)):
             longest = max(longest, (hull[c, 0] - hull[a, 0]) ** 2 + (hull[c, 1] - hull[a, 1]) ** 2)
-            width = max(width, abs(cross(hull[a], hull[b], hull[c])))
+            width = max(width, abs(cross(hull, a, b, c)))
         edge = (hull[b, 0] - hull[a, 0]) ** 2 + (hull[b, 1] - hull[a, 1]) ** 2
         narrowest = min(narrowest, width / math.sqrt(edge))
     return math.sqrt(longest) / 2.0, narrowest / 2.0

@@ -77,7 +77,7 @@ def _textures(
             for x in range(own.shape[1]):
                 red, green, blue = pixels[top + y, left + x]
                 levels[y, x] = density_level(table, red, green, blue)
-        out[i, :_FEATURES] = _haralick(own, levels)
+        _haralick(own, levels, out[i])
         mean, std = _gradient(own, levels)
         out[i, _FEATURES] = mean / (PER_OD * mpp)
         out[i, _FEATURES + 1] = std / (PER_OD * mpp)
@@ -110,8 +110,8 @@ def _gradient(own: NDArray[np.bool_], levels: NDArray[np.int64]) -> tuple[float,
 
 
 @kernel
-def _haralick(own: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The 13 features, each the mean over the directions that have pairs."""
+def _haralick(own: NDArray[np.bool_], levels: NDArray[np.int64], out: NDArray[np.float64]) -> None:
+    """Put the 13 features first in ``out``, each the mean over the directions that have pairs; nothing without any."""
     steps = np.minimum(np.maximum(levels, 0) // _STEP, LEVELS - 1)
     features = np.zeros(_FEATURES)
     directions = 0
@@ -121,8 +121,9 @@ def _haralick(own: NDArray[np.bool_], levels: NDArray[np.int64]) -> NDArray[np.f
             features += _features(counts)
             directions += 1
     if directions == 0:
-        return np.full(_FEATURES, np.nan)
-    return features / directions
+        return
+    for k in range(_FEATURES):
+        out[k] = features[k] / directions
 
 
 @kernel

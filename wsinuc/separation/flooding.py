@@ -41,7 +41,8 @@ def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> 
     """
     basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
     basins[1:-1, 1:-1] = np.where(mask, markers, -1)
-    pieces = cc3d.connected_components(basins >= 0, connectivity=4)
+    # Its type depends on the number of pixels, and a kernel is compiled for each type that it meets.
+    pieces = cc3d.connected_components(basins >= 0, connectivity=4).astype(np.int32, copy=False)
     _flood_levels(np.pad(levels, 1), basins, pieces)
     return np.maximum(basins[1:-1, 1:-1], 0)
 
@@ -82,7 +83,7 @@ def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int
 
 
 @kernel
-def _flood_levels(levels: UInt8, basins: Labels, pieces: NDArray[np.unsignedinteger]) -> None:
+def _flood_levels(levels: UInt8, basins: Labels, pieces: Labels) -> None:
     """Fill zeros of ``basins`` in place, where each level has its own queue; -1 is a wall and surrounds the array.
 
     Connected pieces do not influence each other, so they are flooded one by one: each stays in the cache.
@@ -117,17 +118,21 @@ def _flood_levels(levels: UInt8, basins: Labels, pieces: NDArray[np.unsignedinte
 
 
 @kernel
-def _seeds_by_piece(flat: Labels, width: int, pieces: NDArray[np.unsignedinteger]) -> tuple[Labels, NDArray[np.int64]]:
+def _seeds_by_piece(flat: Labels, width: int, pieces: Labels) -> tuple[Labels, NDArray[np.int64]]:
     """Marked pixels that can pass their basin on, sorted by piece (within one by position), and where each begins."""
     count = 0
-    starts = np.zeros(pieces.max() + 2, np.int64)
+    largest = 0
+    for piece in pieces:
+        largest = max(largest, piece)
+    starts = np.zeros(largest + 2, np.int64)
     marked = np.empty(flat.size, np.int32)
     for pixel in range(flat.size):
         if flat[pixel] > 0 and _has_free_neighbour(flat, width, pixel):
             marked[count] = pixel
             count += 1
             starts[pieces[pixel] + 1] += 1
-    starts = np.cumsum(starts)
+    for piece in range(largest + 1):
+        starts[piece + 1] += starts[piece]
     ends = starts.copy()
     seeds = np.empty(count, np.int32)
     # A counting sort, which keeps the raster order within a piece.

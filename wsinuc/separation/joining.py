@@ -268,9 +268,11 @@ def _joined(
     parents = np.full(most, -1, np.int64)
     top = np.arange(most)
     sums = np.zeros((most, 6), np.int64)
-    sums[:count] = moments
     tallest = np.zeros(most, np.int64)
-    tallest[:count] = peaks
+    for k in range(count):
+        for moment in range(6):
+            sums[k, moment] = moments[k, moment]
+        tallest[k] = peaks[k]
     fragments = np.ones(most, np.int64)
     parts = np.zeros((most - count, 2), np.int64)
     passes = np.zeros(most - count, np.int64)
@@ -293,7 +295,8 @@ def _joined(
         parts[node - count, 0] = a
         parts[node - count, 1] = b
         passes[node - count] = saddles[k]
-        sums[node] = sums[a] + sums[b]
+        for moment in range(6):
+            sums[node, moment] = sums[a, moment] + sums[b, moment]
         tallest[node] = max(tallest[a], tallest[b])
         fragments[node] = fragments[a] + fragments[b]
         parents[a] = parents[b] = top[a] = top[b] = node

@@ -212,7 +212,7 @@ def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_
 def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
     """Fill 4-connected gaps of at most ``largest`` pixels; those at the array's edge may go on and stay."""
     # Filling every hole, as fill_voids does, would close the lumen of a gland whose nuclei touch all around.
-    gaps = cc3d.connected_components(~mask, connectivity=4)
+    gaps = cc3d.connected_components(~mask, connectivity=4).astype(np.int32, copy=False)
     small = pixel_counts(gaps) <= largest
     for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
         small[edge] = False
@@ -264,13 +264,15 @@ def _smooth_rows(levels: UInt8, weights: NDArray[np.float64]) -> UInt8:
     out = np.empty_like(levels)
     column = np.empty(width + 2 * reach, np.float64)
     for y in range(height):
-        column[:] = 0
+        for x in range(width):
+            column[reach + x] = 0
         for k in range(len(weights)):
             row = levels[min(max(y + k - reach, 0), height - 1)]
             for x in range(width):
                 column[reach + x] += weights[k] * row[x]
-        column[:reach] = column[reach]
-        column[reach + width :] = column[reach + width - 1]
+        for x in range(reach):
+            column[x] = column[reach]
+            column[reach + width + x] = column[reach + width - 1]
         for x in range(width):
             value = 0.0
             for k in range(len(weights)):
@@ -289,7 +291,7 @@ def _with_unmarked(markers: Labels, pieces: Labels) -> Labels:
             if markers[y, x] > 0:
                 marked[pieces[y, x]] = True
     out = markers.copy()
-    first = markers.max() if markers.size else 0
+    first = table_length(markers) - 1
     for y in range(markers.shape[0]):
         for x in range(markers.shape[1]):
             if pieces[y, x] > 0 and not marked[pieces[y, x]]:

@@ -116,5 +116,6 @@ def _stroke(
                     # A pixel half a pixel beyond the rim is untouched, and one half a pixel within is covered whole.
                     alpha = np.uint8(min(1.0, max(0.0, reach - distance)) * opacity)
                     if alpha > overlay[y, x, 3]:
-                        overlay[y, x, :3] = colors[ring]
+                        for channel in range(3):
+                            overlay[y, x, channel] = colors[ring, channel]
                         overlay[y, x, 3] = alpha

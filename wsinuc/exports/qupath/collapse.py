@@ -32,8 +32,9 @@ def without_straight(points: NDArray[np.int64]) -> NDArray[np.int64]:
     out = np.empty_like(points)
     used = 0
     for k in range(count):
-        if cross(points[k - 1], points[k], points[(k + 1) % count]) != 0:
-            out[used] = points[k]
+        if cross(points, k - 1, k, (k + 1) % count) != 0:
+            out[used, 0] = points[k, 0]
+            out[used, 1] = points[k, 1]
             used += 1
     return out[:used]
 

@@ -29,15 +29,31 @@ def shared_area(ring: NDArray[np.int32], polygon: NDArray[np.float64]) -> float:
         ``(m, 2)`` corners (y, x), not closed; it does not cross itself.
     """
     # A pixel of margin, because a polygon may stick out of the pixels' box.
-    y0 = int(min(ring[:, 0].min(), np.floor(polygon[:, 0].min()))) - 1
-    x0 = int(min(ring[:, 1].min(), np.floor(polygon[:, 1].min()))) - 1
-    height = int(max(ring[:, 0].max(), np.ceil(polygon[:, 0].max()))) - y0 + 2
-    width = int(max(ring[:, 1].max(), np.ceil(polygon[:, 1].max()))) - x0 + 2
-    inside, left = _rows(ring, y0, x0, height, width)
+    top, bottom = _extent(ring, polygon, 0)
+    start, end = _extent(ring, polygon, 1)
+    y0 = top - 1
+    x0 = start - 1
+    inside, left = _rows(ring, y0, x0, bottom - y0 + 2, end - x0 + 2)
     total = 0.0
     for k in range(len(polygon)):
-        total += _along(inside, left, polygon[k - 1] - np.array([y0, x0]), polygon[k] - np.array([y0, x0]))
+        from_y = polygon[k - 1, 0] - y0
+        from_x = polygon[k - 1, 1] - x0
+        total += _along(inside, left, from_y, from_x, polygon[k, 0] - y0, polygon[k, 1] - x0)
     return abs(total)
+
+
+@kernel
+def _extent(ring: NDArray[np.int32], polygon: NDArray[np.float64], axis: int) -> tuple[int, int]:
+    """The lines of the grid between which both lie."""
+    low = float(ring[0, axis])
+    high = low
+    for k in range(len(ring)):
+        low = min(low, ring[k, axis])
+        high = max(high, ring[k, axis])
+    for k in range(len(polygon)):
+        low = min(low, polygon[k, axis])
+        high = max(high, polygon[k, axis])
+    return math.floor(low), math.ceil(high)
 
 
 @kernel
@@ -61,28 +77,28 @@ def _rows(
 
 @kernel
 def _along(
-    inside: NDArray[np.int8], left: NDArray[np.int32], start: NDArray[np.float64], end: NDArray[np.float64]
+    inside: NDArray[np.int8], left: NDArray[np.int32], from_y: float, from_x: float, to_y: float, to_x: float
 ) -> float:
     """Integral of F dy along one edge, pixel by pixel."""
-    way_y = end[0] - start[0]
-    way_x = end[1] - start[1]
-    line_y = _line_ahead(start[0], way_y)
-    line_x = _line_ahead(start[1], way_x)
+    way_y = to_y - from_y
+    way_x = to_x - from_x
+    line_y = _line_ahead(from_y, way_y)
+    line_x = _line_ahead(from_x, way_x)
     total = 0.0
     done = 0.0
     while done < 1.0:
         # Shares of the edge at which it enters the next row and the next column.
-        to_y = (line_y - start[0]) / way_y if way_y != 0 else np.inf
-        to_x = (line_x - start[1]) / way_x if way_x != 0 else np.inf
-        until = min(1.0, to_y, to_x)
-        y = start[0] + (done + until) / 2 * way_y
-        x = start[1] + (done + until) / 2 * way_x
+        at_row = (line_y - from_y) / way_y if way_y != 0 else np.inf
+        at_column = (line_x - from_x) / way_x if way_x != 0 else np.inf
+        until = min(1.0, at_row, at_column)
+        y = from_y + (done + until) / 2 * way_y
+        x = from_x + (done + until) / 2 * way_x
         row = int(y)
         column = int(x)
         total += (left[row, column] + inside[row, column] * (x - column)) * (until - done) * way_y
-        if to_y <= until:
+        if at_row <= until:
             line_y += np.sign(way_y)
-        if to_x <= until:
+        if at_column <= until:
             line_x += np.sign(way_x)
         done = until
     return total

@@ -108,7 +108,9 @@ def _smooth_rings(
         ring = outlines[offsets[i] : offsets[i + 1]]
         smooth = _smooth_ring(ring, lengths[i], steps)
         ends[i + 1] = ends[i] + len(smooth)
-        out[ends[i] : ends[i + 1]] = smooth
+        for k in range(len(smooth)):
+            out[ends[i] + k, 0] = smooth[k, 0]
+            out[ends[i] + k, 1] = smooth[k, 1]
     return out[: ends[-1]].copy(), ends
 
 
@@ -231,7 +233,7 @@ def _with_area(points: NDArray[np.int64], area: float) -> NDArray[np.float64]:
     middle_y = 0.0
     middle_x = 0.0
     for k in range(len(points)):
-        twice += cross(points[0], points[k - 1], points[k])
+        twice += cross(points, 0, k - 1, k)
         # Relative to a corner, so that a shift changes no bit.
         middle_y += points[k, 0] - points[0, 0]
         middle_x += points[k, 1] - points[0, 1]
