@@ -41,9 +41,9 @@ def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> 
     """
     basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
     basins[1:-1, 1:-1] = np.where(mask, markers, -1)
-    # Its type depends on the number of pixels, and a kernel is compiled for each type that it meets.
-    pieces = cc3d.connected_components(basins >= 0, connectivity=4).astype(np.int32, copy=False)
-    _flood_levels(np.pad(levels, 1), basins, pieces)
+    # Left alone its type depends on the number of pixels, and a kernel is compiled for each type that it meets.
+    pieces = cc3d.connected_components(basins >= 0, connectivity=4, out_dtype=np.uint32)
+    _flood_levels(np.pad(levels, 1), basins, pieces.view(np.int32))
     return np.maximum(basins[1:-1, 1:-1], 0)
 
 
