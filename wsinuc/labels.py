@@ -261,8 +261,10 @@ def _paint(
     height, width = out.shape
     for i in range(len(offsets) - 1):
         ring = outlines[offsets[i] : offsets[i + 1]]
-        top, bottom = _extent(ring, 0)
-        left, right = _extent(ring, 1)
+        # Unlike NumPy's, a kernel's index is not checked.
+        if len(ring) == 0:
+            continue
+        top, left, bottom, right = _extent(ring)
         y0 = max(top - y_origin, 0)
         x0 = max(left - x_origin, 0)
         y1 = min(bottom - y_origin, height)
@@ -290,14 +292,16 @@ def _paint(
 
 
 @kernel
-def _extent(ring: Int, axis: int) -> tuple[int, int]:
-    """Between which lines a ring lies."""
-    low = ring[0, axis]
-    high = low
+def _extent(ring: Int) -> tuple[int, int, int, int]:
+    """Between which lines a ring lies: (y0, x0, y1, x1)."""
+    top = bottom = ring[0, 0]
+    left = right = ring[0, 1]
     for k in range(len(ring)):
-        low = min(low, ring[k, axis])
-        high = max(high, ring[k, axis])
-    return low, high
+        top = min(top, ring[k, 0])
+        bottom = max(bottom, ring[k, 0])
+        left = min(left, ring[k, 1])
+        right = max(right, ring[k, 1])
+    return top, left, bottom, right
 
 
 @kernel

@@ -87,8 +87,8 @@ def _cytoplasm(
     tables: NDArray[np.int32],
 ) -> NDArray[np.float64]:
     out = np.full((len(boxes), 2, 2 + len(_PER_CENT)), np.nan)
-    lowest = _extreme(tables, -1)
-    counts = np.zeros(_extreme(tables, 1) - lowest + 1, np.int64)
+    lowest, highest = _extremes(tables)
+    counts = np.zeros(highest - lowest + 1, np.int64)
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
         part = np.full((y1 - y0, x1 - x0), 3, np.uint8)
@@ -115,8 +115,8 @@ def _densities(
 ) -> NDArray[np.float64]:
     out = np.full((len(ids), 2, 3, 2 + len(_PER_CENT)), np.nan)
     # Wide enough for every level that the tables can give; cleared after each use.
-    lowest = _extreme(tables, -1)
-    counts = np.zeros(_extreme(tables, 1) - lowest + 1, np.int64)
+    lowest, highest = _extremes(tables)
+    counts = np.zeros(highest - lowest + 1, np.int64)
     height, width = labels.shape
     reach = len(ring) // 2
     for i in range(len(ids)):
@@ -135,18 +135,23 @@ def _densities(
 
 
 @kernel
-def _extreme(tables: NDArray[np.int32], sign: int) -> int:
-    """Lowest (``sign`` -1) or highest (1) level that any colour has of any stain, and one beyond."""
-    extreme = 0
+def _extremes(tables: NDArray[np.int32]) -> tuple[int, int]:
+    """Lowest and highest level that any colour has of any stain, and one beyond each."""
+    lowest = 0
+    highest = 0
     for stain in range(2):
-        total = 0
+        least = 0
+        most = 0
         for channel in range(3):
-            highest = sign * tables[stain, channel, 0]
+            low = high = tables[stain, channel, 0]
             for value in tables[stain, channel]:
-                highest = max(highest, sign * value)
-            total += sign * highest
-        extreme = max(extreme * sign, (total >> 10) * sign) * sign
-    return extreme + sign
+                low = min(low, value)
+                high = max(high, value)
+            least += low
+            most += high
+        lowest = min(lowest, least >> 10)
+        highest = max(highest, most >> 10)
+    return lowest - 1, highest + 1
 
 
 @kernel
