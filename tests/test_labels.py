@@ -126,6 +126,12 @@ def test_painting_leaves_the_rest_of_out_alone_and_later_rings_win():
     assert out.tolist() == [[1, 2, 1, 9]]
 
 
+def test_a_ring_without_corners_paints_nothing():
+    outlines = np.array([[0, 0], [0, 2], [1, 2], [1, 0]], np.int32)
+    painted = paint_outlines(outlines, np.array([0, 0, 4, 4]), np.array([1, 2, 3]), Box(0, 0, 1, 3))
+    assert painted.tolist() == [[2, 2, 0]]
+
+
 def test_take_rings_follows_the_index():
     ids, outlines, offsets = trace_outlines(as_labels("1.2.3", "1.22."))
     taken, new = take_rings(outlines, offsets, np.array([2, 0]))
