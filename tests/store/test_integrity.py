@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from helpers.damaged import flip_bit
 from helpers.entries import entry, some_nuclei
+from helpers.oracle import write_slide
 from helpers.runs import Stop, run, tree
 from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
@@ -36,6 +37,18 @@ KINDS = {
     "preview": "ready/preview.png",
     "report": "ready/report.html",
 }
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slide(tmp_path_factory.mktemp("slides") / "small.tiff", (200, 300), levels=1)
+
+
+@pytest.fixture(scope="module")
+def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    run(slide, out)
+    return out
 
 
 @pytest.fixture(scope="module")

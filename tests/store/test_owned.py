@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.oracle import write_slide
 from helpers.planted import PLANTS, PRECIOUS, interrupted, somebodys, unchanged
 from helpers.runs import run, tree
 from wsinuc import own_files
@@ -28,6 +29,18 @@ from wsinuc.workflows.cohort.state import SlideState, StateFolder
 from wsinuc.workflows.synthesize.folder import writing
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and pipes")
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slide(tmp_path_factory.mktemp("slides") / "small.tiff", (200, 300), levels=1)
+
+
+@pytest.fixture(scope="module")
+def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "out"
+    run(slide, out)
+    return out
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
