@@ -122,6 +122,19 @@ def relabel(labels: Int, min_area: int = 1) -> Int:
     return _relabel(np.ascontiguousarray(labels, dtype=np.int32), min_area)
 
 
+def connected_pieces(labels: NDArray[Any]) -> Int:
+    """4-connected pieces of a mask, or of labels, of which each has its own pieces: int32 of its shape, 0 background.
+
+    Examples
+    --------
+    >>> connected_pieces(np.array([[True, False, True, True]])).tolist()
+    [[1, 0, 2, 2]]
+    """
+    # Left alone the type depends on the number of pixels, and a kernel is compiled for each type that it meets.
+    pieces: Int = cc3d.connected_components(labels, connectivity=4, out_dtype=np.uint32).view(np.int32)
+    return pieces
+
+
 def fill_enclosed(labels: Int) -> Int:
     """Make each label one 4-connected piece without holes, so that its outline is a simple polygon.
 
@@ -264,7 +277,7 @@ def _paint(
         # Unlike NumPy's, a kernel's index is not checked.
         if len(ring) == 0:
             continue
-        top, left, bottom, right = _extent(ring)
+        top, left, bottom, right = extent(ring)
         y0 = max(top - y_origin, 0)
         x0 = max(left - x_origin, 0)
         y1 = min(bottom - y_origin, height)
@@ -292,8 +305,8 @@ def _paint(
 
 
 @kernel
-def _extent(ring: Int) -> tuple[int, int, int, int]:
-    """Between which lines a ring lies: (y0, x0, y1, x1)."""
+def extent(ring: NDArray[Any]) -> tuple[Any, Any, Any, Any]:
+    """Lowest and highest coordinates of a ring that has corners, (y0, x0, y1, x1); for other kernels."""
     top = bottom = ring[0, 0]
     left = right = ring[0, 1]
     for k in range(len(ring)):

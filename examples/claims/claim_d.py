@@ -68,9 +68,13 @@ class Start:
     """Where the network begins."""
 
     row: NetworkRow
-    width: int
     steps: int
     """Of its pre-training; 0 begins at random."""
+
+    @property
+    def width(self) -> int:
+        """Channels of the network's finest level."""
+        return self.row.shape.dim
 
     @property
     def name(self) -> str:
@@ -98,7 +102,6 @@ class Run:
 class Grid:
     """How long is pre-trained and tuned, on how many windows, how often."""
 
-    width: int = WIDTH
     config: PretrainConfig = PRETRAIN
     row: NetworkRow = ROW
     counts: Sequence[int] = COUNTS
@@ -111,17 +114,14 @@ class Grid:
 
     def starts(self, weights: Path) -> tuple[Start, Start]:
         """Both starts of the same network."""
-        return (
-            Start(replace(self.row, denoiser=weights), self.width, self.config.fit.steps),
-            Start(self.row, self.width, 0),
-        )
+        return Start(replace(self.row, denoiser=weights), self.config.fit.steps), Start(self.row, 0)
 
 
 def grid_of(width: int, steps: int, counts: Sequence[int], seeds: Sequence[int]) -> Grid:
     """A network of a width, pre-trained for so many steps."""
     shape = AttentionUNetConfig(dim=width)
     config = replace(PRETRAIN, unet=shape).lasting(steps)
-    return Grid(width=width, config=config, row=replace(ROW, shape=shape), counts=counts, seeds=seeds)
+    return Grid(config=config, row=replace(ROW, shape=shape), counts=counts, seeds=seeds)
 
 
 TINY = Grid(

@@ -30,7 +30,7 @@ def test_both_starts_are_tuned_on_the_same_windows(tmp_path: Path, monkeypatch: 
     tissue = square(0, "tissue").image
     assert pretraining.run((claim_d.PLAN,), (1,), lambda name: [tissue], tmp_path / "networks", config, Session())
     tiny = replace(claim_d.ROW, shape=SHAPE, steps=2, every=1, crop=32, batch=2)
-    grid = claim_d.Grid(width=SHAPE.dim, config=config, row=tiny, counts=(1,), seeds=(0,))
+    grid = claim_d.Grid(config=config, row=tiny, counts=(1,), seeds=(0,))
     weights = tmp_path / "networks" / "genselfdiff-1.safetensors"
     data = LabelledSet("discs", ("Nucleus",), True, [square(i, f"image{i}") for i in range(5)], [square(9, "test")])
     for _ in range(2):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
-from wsinuc.labels import pixel_counts
+from wsinuc.labels import connected_pieces, pixel_counts
 
 SPECK_PX = 4
 """Pieces of fewer pixels that touch another number are no nuclei but the rim of one."""
@@ -44,7 +44,7 @@ class Pieces:
     @classmethod
     def of(cls, labels: NDArray[np.int32]) -> Pieces:
         """The pieces of a picture ``(h, w)``."""
-        at = cc3d.connected_components(labels, connectivity=4).astype(np.int32, copy=False)
+        at = connected_pieces(labels)
         sizes = pixel_counts(at)
         owner = np.zeros(len(sizes), np.int32)
         owner[at.ravel()] = labels.ravel()

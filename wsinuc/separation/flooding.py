@@ -7,11 +7,11 @@ depends on its surroundings alone.
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
+from wsinuc.labels import connected_pieces
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -41,9 +41,7 @@ def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> 
     """
     basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
     basins[1:-1, 1:-1] = np.where(mask, markers, -1)
-    # Left alone its type depends on the number of pixels, and a kernel is compiled for each type that it meets.
-    pieces = cc3d.connected_components(basins >= 0, connectivity=4, out_dtype=np.uint32)
-    _flood_levels(np.pad(levels, 1), basins, pieces.view(np.int32))
+    _flood_levels(np.pad(levels, 1), basins, connected_pieces(basins >= 0))
     return np.maximum(basins[1:-1, 1:-1], 0)
 
 

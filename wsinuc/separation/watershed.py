@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.kernels import kernel
-from wsinuc.labels import fill_enclosed, pixel_counts, relabel, table_length
+from wsinuc.labels import connected_pieces, fill_enclosed, pixel_counts, relabel, table_length
 from wsinuc.separation.contacts import settle_contacts
 from wsinuc.separation.flooding import level_watershed, split_peaks
 from wsinuc.separation.joining import Joining, join_fragments
@@ -128,7 +127,7 @@ def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: Watershed
     inner = _fill_gaps(mask & (edges < 255 * settings.edge_threshold), settings.area_px(settings.max_hole_um2)) & mask
     # HoVer-Net's opening by a 5 px ellipse at 0.25 um per pixel: thin bridges between two markers break.
     inner = ndimage.binary_opening(inner, _disc(0.5 / settings.mpp))
-    pieces = cc3d.connected_components(inner, connectivity=4).astype(np.int32, copy=False)
+    pieces = connected_pieces(inner)
     markers = relabel(pieces, settings.area_px(settings.min_marker_um2))
     return _flood(_smooth(edges, 3), markers, mask, settings)
 
@@ -201,7 +200,7 @@ def instances_from_pieces(foreground: UInt8, settings: WatershedSettings) -> Lab
     int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
     """
     mask = _nuclear(foreground, settings)
-    return _simple(cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False), settings)
+    return _simple(connected_pieces(mask), settings)
 
 
 def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_]:
@@ -212,7 +211,7 @@ def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_
 def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
     """Fill 4-connected gaps of at most ``largest`` pixels; those at the array's edge may go on and stay."""
     # Filling every hole, as fill_voids does, would close the lumen of a gland whose nuclei touch all around.
-    gaps = cc3d.connected_components(~mask, connectivity=4).astype(np.int32, copy=False)
+    gaps = connected_pieces(~mask)
     small = pixel_counts(gaps) <= largest
     for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
         small[edge] = False
@@ -227,7 +226,7 @@ def _flood(levels: UInt8, markers: Labels, mask: NDArray[np.bool_], settings: Wa
 
 def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
     """The markers, and each piece of the mask that has none as a marker of its own."""
-    pieces = cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False)
+    pieces = connected_pieces(mask)
     marked: Labels = _with_unmarked(markers, pieces)
     return marked
 

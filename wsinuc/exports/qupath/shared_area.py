@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
+from wsinuc.labels import extent
 
 
 @kernel
@@ -29,31 +30,19 @@ def shared_area(ring: NDArray[np.int32], polygon: NDArray[np.float64]) -> float:
         ``(m, 2)`` corners (y, x), not closed; it does not cross itself.
     """
     # A pixel of margin, because a polygon may stick out of the pixels' box.
-    top, bottom = _extent(ring, polygon, 0)
-    start, end = _extent(ring, polygon, 1)
-    y0 = top - 1
-    x0 = start - 1
-    inside, left = _rows(ring, y0, x0, bottom - y0 + 2, end - x0 + 2)
+    of_ring = extent(ring)
+    of_polygon = extent(polygon)
+    y0 = math.floor(min(of_ring[0], of_polygon[0])) - 1
+    x0 = math.floor(min(of_ring[1], of_polygon[1])) - 1
+    height = math.ceil(max(of_ring[2], of_polygon[2])) - y0 + 2
+    width = math.ceil(max(of_ring[3], of_polygon[3])) - x0 + 2
+    inside, left = _rows(ring, y0, x0, height, width)
     total = 0.0
     for k in range(len(polygon)):
         from_y = polygon[k - 1, 0] - y0
         from_x = polygon[k - 1, 1] - x0
         total += _along(inside, left, from_y, from_x, polygon[k, 0] - y0, polygon[k, 1] - x0)
     return abs(total)
-
-
-@kernel
-def _extent(ring: NDArray[np.int32], polygon: NDArray[np.float64], axis: int) -> tuple[int, int]:
-    """The lines of the grid between which both lie."""
-    low = float(ring[0, axis])
-    high = low
-    for k in range(len(ring)):
-        low = min(low, ring[k, axis])
-        high = max(high, ring[k, axis])
-    for k in range(len(polygon)):
-        low = min(low, polygon[k, axis])
-        high = max(high, polygon[k, axis])
-    return math.floor(low), math.ceil(high)
 
 
 @kernel
