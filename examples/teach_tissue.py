@@ -1,6 +1,6 @@
 """Write what a model says of unlabelled tissue (`unlabelled_tissue.py`), for `tune_network.py` and `tune_diffusion.py`.
 
-    python examples/teach_tissue.py DATA MODEL OUT [--sizes 3/4,1,5/4]
+    python examples/teach_tissue.py DATA MODEL OUT [--sizes 3/4,1,5/4] [--first 200]
 
 The model sees every image in each size, fitted to it and in the colours of the annotated H&E; OUT
 gets the mean as NNNN.npy, ``(channels, h, w)``. Interrupt it at will: the same command goes on.
@@ -29,13 +29,14 @@ def main() -> None:
     parser.add_argument("model", help="name of a shipped model, or a path")
     parser.add_argument("out", type=Path)
     parser.add_argument("--sizes", default="1", help="how large it sees the tissue, with commas between")
+    parser.add_argument("--first", type=int, help="so many images, which are of all sets; all by default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = cast(TiledSegmenter, load_segmenter(arguments.model, device="cpu"))
     sizes = [float(Fraction(size)) for size in arguments.sizes.split(",")]
     target = colours(arguments.data)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(tissue(arguments.data)):
+    for number, image in enumerate(tissue(arguments.data)[: arguments.first]):
         path = arguments.out / f"{number:04d}.npy"
         if path.exists():
             continue

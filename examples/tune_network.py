@@ -82,11 +82,14 @@ class TaughtTissue:
 
 
 def taught_tissue(data: Path, folders: list[Path]) -> TaughtTissue:
-    """Read what the models said."""
+    """Read what the models said, of those images of which each has said something."""
     patches = []
     weights = []
     for number, (name, image) in enumerate(named_tissue(data)):
-        scores = [np.load(folder / f"{number:04d}.npy").astype(np.float32) for folder in folders]
+        files = [folder / f"{number:04d}.npy" for folder in folders]
+        if not all(file.exists() for file in files):
+            continue
+        scores = [np.load(file).astype(np.float32) for file in files]
         mean = np.rint(np.mean(scores, axis=0)).astype(np.uint8)
         patches.append(np.concatenate([np.moveaxis(image, 2, 0), mean]))
         weights.append(TISSUE.get(name, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -75,17 +76,33 @@ def test_unet_says_what_is_wrong() -> None:
         random_unet().activations(torch.zeros(1, 3, 32, 32), torch.tensor([0]), [6])
 
 
-def test_group_norm_has_torchs_gradients() -> None:
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=["planes", "channels last"])
+def test_group_norm_has_torchs_gradients(order: torch.memory_format) -> None:
     own, reference = GroupNorm(32, 64), torch.nn.GroupNorm(32, 64)
     torch.nn.init.normal_(own.weight)
     reference.load_state_dict(own.state_dict())
     x, grad = torch.randn(3, 64, 7, 5), torch.randn(3, 64, 7, 5)
-    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    inputs = [x.clone().to(memory_format=order).requires_grad_() for _ in range(2)]
     for module, value in zip((own, reference), inputs, strict=True):
-        module(value).backward(grad)
+        module(value).backward(grad.to(memory_format=order))
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(own.weight.grad, reference.weight.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(own.bias.grad, reference.bias.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norm_adds_up_many_pixels_of_bf16() -> None:
+    own = GroupNorm(8, 16)
+    x = torch.randn(1, 16, 128, 256).bfloat16().to(memory_format=torch.channels_last).requires_grad_()
+    # Both gradients are sums of 32,768 terms that do not cancel: added up in bf16 they would stop at a few hundred.
+    grad = (0.3 * x + 1).detach()
+    own(x).backward(grad)
+    exact = copy.deepcopy(own).double()
+    exact.zero_grad()
+    torch.nn.functional.group_norm(x.detach().double(), 8, exact.weight, exact.bias).backward(grad.double())
+    for found, wanted in ((own.weight.grad, exact.weight.grad), (own.bias.grad, exact.bias.grad)):
+        assert found is not None
+        assert wanted is not None
+        assert float((found - wanted).abs().max() / wanted.abs().max()) < 4e-3
 
 
 def test_schedule_has_the_published_values() -> None:

@@ -97,6 +97,24 @@ def test_a_loop_of_single_members_gives_the_same() -> None:
             torch.testing.assert_close(both, value, rtol=1e-6, atol=1e-6)
 
 
+def test_maps_and_rows_of_pixels_give_the_members_the_same_gradients() -> None:
+    ensemble = PixelClassifierEnsemble(replace(SHAPE, norm="none", maps=1))
+    stack = torch.randn(2, 6, 3, 5)
+    wanted = torch.randn(3, 2, 4, 3, 5)
+    gradients = []
+    for by_maps in (True, False):
+        inputs = stack.clone().requires_grad_()
+        if by_maps:
+            raw = torch.stack(list(ensemble.raw({1: inputs})))
+        else:
+            pixels = ensemble(inputs.permute(0, 2, 3, 1).reshape(1, -1, 6))
+            raw = pixels.reshape(3, 2, 3, 5, 4).permute(0, 1, 4, 2, 3)
+        parameters = [inputs, *ensemble.parameters()]
+        gradients.append(torch.autograd.grad((raw * wanted).sum(), parameters))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_one_member_is_fitted_as_a_plain_loop_with_adam_and_patience_would() -> None:
     """The published loop written out, with the initial weights and the orders of the member."""
     table, start = rows(), fit_ensemble(rows(), SHAPE, replace(PAPER, lr=1e-30, epochs=1), seed=2)

@@ -218,9 +218,14 @@ class PixelClassifierEnsemble(nn.Module):
         if margin and margin % max(maps):
             raise ConfigError(f"the margin must be a multiple of {max(maps)}, got {margin}")
         first, *later = self.folded()
-        projected = self._project(maps, margin, *first)
+        # Split once: the members' gradients are then joined once, where each slice would fill a whole map with zeros.
+        shares = {
+            factor: torch.split(stack, self.config.hidden, 1)
+            for factor, stack in self._project(maps, margin, *first).items()
+        }
         for member in range(self.config.members):
-            yield self._member(projected, member, margin, later)
+            own = {factor: parts[member] for factor, parts in shares.items()}
+            yield self._member(own, member, margin, later)
 
     def _project(self, maps: dict[int, Tensor], margin: int, weight: Tensor, bias: Tensor) -> dict[int, Tensor]:
         """First layer on every native map; one native pixel of the margin is kept for the interpolation."""
@@ -238,16 +243,14 @@ class PixelClassifierEnsemble(nn.Module):
         return projected
 
     def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
-        """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
-        channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
+        """Raw outputs ``(n, classes + maps, h, w)`` of one member from its share of the first layer."""
         coarse = self.config.factor
         # Pixels kept around for the last interpolation.
         ring = 1 if margin and coarse > 1 else 0
         parts = []
         for factor, stack in projected.items():
             # A member's channels side by side: five times as fast to add up as when they lie among the others'.
-            own = stack[:, channels].contiguous(memory_format=torch.channels_last)
-            part = _enlarged(own, factor // coarse)
+            part = _enlarged(stack.contiguous(memory_format=torch.channels_last), factor // coarse)
             parts.append(without_rim(part, factor // coarse - ring) if margin else part)
         x = sum(parts[1:], start=parts[0])
         for weight, bias in later:

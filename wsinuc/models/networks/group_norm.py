@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+SHORT_ROW = 16
+"""Pixels of a row from which on a product with ones is quicker than a copy."""
+
 
 class _GroupNorm(torch.autograd.Function):
     @staticmethod
@@ -39,15 +42,29 @@ class _GroupNorm(torch.autograd.Function):
 
         mean = spread(mean)
         rstd = spread(rstd)
-        # Sums over pixels in fp32: a bf16 sum of thousands of pixels has no digits left.
-        sum_dy = dy.sum((2, 3), dtype=torch.float32)
-        sum_dy_xhat = ((dy * x).sum((2, 3), dtype=torch.float32) - mean * sum_dy) * rstd
+        sum_dy = _pixel_sums(dy)
+        sum_dy_xhat = (_pixel_sums(dy * x) - mean * sum_dy) * rstd
         count = per_group * h * w
         # dx is linear in x and dy, so that one multiply-add each does it, without xhat in memory.
         slope = -rstd * rstd * group_sum(sum_dy_xhat) / count
         offset = -rstd * group_sum(sum_dy) / count - slope * mean
         dx = torch.addcmul(as_channels(offset, x), x, as_channels(slope, x)).addcmul_(dy, as_channels(rstd * weight, x))
         return dx, sum_dy_xhat.sum(0).to(weight.dtype), sum_dy.sum(0).to(weight.dtype), None, None
+
+
+def _pixel_sums(values: Tensor) -> Tensor:
+    """Sums over pixels in fp32, ``(n, channels)`` of ``(n, channels, h, w)``.
+
+    PyTorch copies a bf16 tensor to fp32 before it sums it in fp32. Products of each row with ones have fp32 sums inside
+    and need no copy: with 64 channels at 128 px in batches of 4, 1 ms for 10. Only the sums of rows are rounded.
+    """
+    n, c, h, w = values.shape
+    lies_last = values.is_contiguous(memory_format=torch.channels_last)
+    if values.dtype == torch.float32 or not lies_last or w < SHORT_ROW:
+        return values.sum((2, 3), dtype=torch.float32)
+    rows = values.permute(0, 2, 3, 1).reshape(n * h, w, c)
+    ones = values.new_ones(()).expand(n * h, 1, w)
+    return torch.bmm(ones, rows).view(n, h, c).sum(1, dtype=torch.float32)
 
 
 def as_channels(values: Tensor, like: Tensor) -> Tensor:
