@@ -23,7 +23,7 @@ from wsinuc.datasets.sampling.patches import PatchSource
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
-from wsinuc.models.devices import on_device
+from wsinuc.models.devices import forward_pass, on_device
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.training.loop import Progress
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
@@ -174,7 +174,7 @@ def step_seconds(plan: Pretraining, pictures: list[Picture], config: PretrainCon
 
     def step() -> None:
         optimiser.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.fit.bf16):
+        with forward_pass(torch.device("cpu"), config.fit.bf16):
             value = loss(0)
         torch.autograd.backward(value)
         optimiser.step()

@@ -43,9 +43,14 @@ def cell(values: list[float]) -> str:
     return f"{fmean(values):.3f} ± {spread(values):.3f} ({len(values)})"
 
 
+def counts_of(records: Records) -> list[int]:
+    """The numbers of windows that anything was trained on."""
+    return sorted({n for methods in records.values() for runs in methods.values() for n in runs if n})
+
+
 def table(records: Records) -> str:
     """Markdown, a line for each set and method."""
-    counts = sorted({n for methods in records.values() for runs in methods.values() for n in runs if n})
+    counts = counts_of(records)
     lines = [
         "| set | method | " + " | ".join(f"{count} window{'s' * (count > 1)}" for count in counts) + " |",
         "|---|---|" + "---|" * len(counts),
@@ -73,13 +78,13 @@ def draw(records: Records, path: Path) -> None:
             if method == "untouched":
                 labels[method] = panel.axhline(runs[0][0], color="black", linestyle=":")
                 continue
-            counts = sorted(runs)
-            means = [fmean(runs[count]) for count in counts]
-            errors = [spread(runs[count]) for count in counts]
-            labels[method] = panel.errorbar(counts, means, errors, marker="o", capsize=3, color=colours[method])
+            trained_on = sorted(runs)
+            means = [fmean(runs[count]) for count in trained_on]
+            errors = [spread(runs[count]) for count in trained_on]
+            labels[method] = panel.errorbar(trained_on, means, errors, marker="o", capsize=3, color=colours[method])
         panel.set_title(data)
         panel.set_xscale("log", base=2)
-        panel.set_xticks([1, 4, 16], ["1", "4", "16"])
+        panel.set_xticks(counts_of(records), [str(count) for count in counts_of(records)])
         panel.set_xlabel("annotated windows of 256 px")
     panels[0].set_ylabel("AJI on other images")
     figure.legend(labels.values(), labels.keys(), loc="outside right center", fontsize=8)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError, DeviceMemoryError, TrainingError
+from wsinuc.models import devices
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.device_memory import largest_fitting
@@ -53,6 +54,23 @@ def test_passes_change_the_memory_and_not_the_result(tmp_path: Path) -> None:
         parts = trained(tmp_path, replace(CONFIG, accumulate=passes), passes, f"in {passes}")
         for name, value in whole.items():
             torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("gains", [True, False], ids=["gains from bf16", "does not"])
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_passes_run_in_bf16_where_it_is_wanted_or_gains(
+    wanted: bool | None, gains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "pick_dtype", lambda device: torch.bfloat16 if gains else torch.float32)
+    model = Line()
+    seen = set()
+
+    def loss(part: int) -> Tensor:
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return model(part)
+
+    fit(model, loss, replace(CONFIG, bf16=wanted), state=tmp_path / "a.state")
+    assert seen == {gains if wanted is None else wanted}
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 5])

@@ -118,10 +118,14 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in load_checkpoint(path, "segmenter").tensors.items()}
 
 
-def test_an_adapted_model_is_better_on_windows_and_images_that_it_did_not_see(student: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_an_adapted_model_is_better_on_windows_and_images_that_it_did_not_see(
+    bf16: bool, student: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "mine.safetensors"
     before = {path.name for path in tmp_path.iterdir()}
-    outcome = adapt(str(student), fields(3), out, QUICK, device="cpu")
+    quick = replace(QUICK, fit=replace(QUICK.fit, bf16=bf16))
+    outcome = adapt(str(student), fields(3), out, quick, device="cpu")
     assert outcome.written
     assert outcome.gain is not None
     assert outcome.gain > 0.3

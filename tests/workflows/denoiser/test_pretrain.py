@@ -19,6 +19,7 @@ from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
 from wsinuc.grid import Box
+from wsinuc.models import devices
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
@@ -232,6 +233,17 @@ def test_the_estimate_counts_what_the_network_does() -> None:
     halved = estimate(replace(PRESETS["genselfdiff"], fit=FitConfig(steps=1, accumulate=2)))
     weights = 20 * found.parameters
     assert halved.memory_bytes - weights == pytest.approx((found.memory_bytes - weights) / 2)
+
+
+@pytest.mark.parametrize("gains", [True, False])
+def test_the_estimate_knows_whether_the_device_computes_in_bf16(gains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(PRESETS["cpu"], fit=FitConfig(steps=1))
+    dtype = torch.bfloat16 if gains else torch.float32
+    monkeypatch.setattr(devices, "pick_dtype", lambda device: dtype)
+    chosen = replace(config, fit=FitConfig(steps=1, bf16=gains))
+    other = replace(config, fit=FitConfig(steps=1, bf16=not gains))
+    assert estimate(config) == estimate(chosen)
+    assert estimate(config) != estimate(other)
 
 
 def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:

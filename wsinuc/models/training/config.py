@@ -52,8 +52,8 @@ class FitConfig:
     """Decay of Adam's two moments."""
     ema: float = 0.9999
     """Decay of the moving average of the weights; it starts lower, at (1 + step) / (10 + step)."""
-    bf16: bool = True
-    """Whether forward passes run in bfloat16; weights and gradients stay fp32."""
+    bf16: bool | None = None
+    """Whether forward passes run in bfloat16; weights and gradients stay fp32. None: where the device is faster so."""
     clip: float = 1.0
     """Largest gradient norm."""
     accumulate: int = 1

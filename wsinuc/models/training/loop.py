@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from wsinuc.errors import TrainingError
 from wsinuc.models.device_memory import out_of_memory
+from wsinuc.models.devices import forward_pass
 from wsinuc.models.freed_memory import keep_freed_memory
 from wsinuc.models.training.config import FitConfig, part_size, training_identity
 from wsinuc.models.training.processes import ALONE, Processes
@@ -255,7 +256,7 @@ class _Training:
                 # Parts are numbered over passes and processes, so their number decides what is
                 # learnt, not who computes it.
                 part = (step * passes + i) * self.processes.count + self.processes.rank
-                with self._autocast():
+                with forward_pass(self.device, self.config.bf16):
                     value = self.loss(part)
                 torch.autograd.backward(value / passes if passes > 1 else value)
                 total += value.detach().float() / passes
@@ -268,11 +269,8 @@ class _Training:
         at_once = None
         if self.images > 1:
             at_once = self.images // (passes * self.processes.count)
-        with self._autocast():
+        with forward_pass(self.device, self.config.bf16):
             raise out_of_memory(model, at_once, self.trial)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.bf16)
 
     def _check(self, loss: float, norm: float, step: int) -> None:
         """Raise TrainingError when a step would spoil the weights."""

@@ -22,9 +22,7 @@ class AdaptConfig:
     """
 
     fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            steps=150, lr=5e-4, warmup=10, cosine=True, ema=0.95, bf16=False, save_every=10_000
-        )
+        default_factory=lambda: FitConfig(steps=150, lr=5e-4, warmup=10, cosine=True, ema=0.95, save_every=10_000)
     )
     crop: int = 128
     """Side of a training crop in pixels of the model's resolution."""

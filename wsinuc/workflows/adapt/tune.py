@@ -26,11 +26,12 @@ from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.segmenters.normalisation import recoloured
+from wsinuc.separation.soft_targets import SoftTarget
 from wsinuc.workflows.adapt.batches import Cut, Lessons, Planes, Task
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Learner, Part, Weights, learner_of
 from wsinuc.workflows.adapt.sight import Sight
-from wsinuc.workflows.train.network_loss import make_targets, unet_loss
+from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import soft_loss
 
 
@@ -147,19 +148,25 @@ def _loss(learner: Learner, cut: Cut, config: AdaptConfig, task: Task, device: t
 
     def loss(step: int) -> Tensor:
         batch = cut(step)
-        count = len(batch.drawn)
         wanted = make_targets(batch.drawn, task.separation, learner.lost, mpp=task.mpp).to(device)
         losses = []
         for raw in learner.outputs(to_network(batch.pixels, device)):
-            drawn = DenseOutput(raw.classes[:count], raw.maps[:count])
-            value = unet_loss(drawn, wanted, config)
-            if batch.said:
-                said = DenseOutput(raw.classes[count:], raw.maps[count:])
-                value = value + config.taught_weight * soft_loss(said, batch.said, config.map_weight)
-            losses.append(value)
+            # Losses in fp32: sums over a batch lose digits in bf16.
+            with torch.autocast(device.type, enabled=False):
+                losses.append(_lesson_loss(raw.float(), wanted, batch.said, config))
         return torch.stack(losses).mean()
 
     return loss
+
+
+def _lesson_loss(raw: DenseOutput, wanted: Targets, said: Sequence[SoftTarget], config: AdaptConfig) -> Tensor:
+    """The loss of annotated crops, and of those after them of which the model has said something."""
+    count = len(wanted.nuclei)
+    value = unet_loss(DenseOutput(raw.classes[:count], raw.maps[:count]), wanted, config)
+    if said:
+        kept = DenseOutput(raw.classes[count:], raw.maps[count:])
+        value = value + config.taught_weight * soft_loss(kept, said, config.map_weight)
+    return value
 
 
 def mixed(start: Weights, tuned: Weights, share: float) -> Weights:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsinuc.models.checkpoints.denoisers import untrained_denoiser
+from wsinuc.models.devices import forward_pass
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.pixels import from_network
@@ -39,7 +40,7 @@ def sample_grid(network: nn.Module, process: GaussianDiffusion, config: Pretrain
     weight = next(network.parameters())
     noise = torch.randn(SAMPLES, 3, config.patch, config.patch, generator=generator).to(weight.device)
     sampler = SamplerConfig("ddim", SAMPLING_STEPS)
-    with torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+    with forward_pass(weight.device, config.fit.bf16):
         samples = torch.cat([walk(process, network, part, sampler) for part in torch.split(noise, _AT_ONCE)])
     pixels = from_network(samples)
     side = round(SAMPLES**0.5)

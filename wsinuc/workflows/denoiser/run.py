@@ -28,7 +28,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
-from wsinuc.models.devices import on_device
+from wsinuc.models.devices import forward_pass, on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
@@ -270,7 +270,7 @@ class _HeldOutLoss:
         eps = torch.randn(x0.shape, generator=generator).to(self.device)
         # The loss of the noise alone: the bound is no measure of what features need.
         objective = Objective(p2=self.config.p2)
-        with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.config.fit.bf16):
+        with forward_pass(torch.device(self.device), self.config.fit.bf16):
             return float(objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
 
     def _noise(self, x: Tensor, t: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.models.conditioning.text import TextEncoder
+from wsinuc.models.devices import forward_pass
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.mean_levels import MeanLevels
@@ -45,7 +45,7 @@ def sample_page(
     _, points = as_unit(shown)
     text = model.encoder([example.prompt for example in shown])
     device = next(model.network.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+    with forward_pass(device, config.fit.bf16):
         unit = sample_joint(
             model.process,
             model.network,

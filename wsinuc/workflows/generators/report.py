@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wsinuc.models.devices import forward_pass
 from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.mean_levels import MeanLevels
@@ -106,5 +107,5 @@ def _sampled(
 ) -> NDArray[np.float32]:
     on = next(network.parameters()).device
     sampler = SamplerConfig("ddim", SAMPLING_STEPS)
-    with torch.autocast(on.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+    with forward_pass(on, config.fit.bf16):
         return walk(process, denoiser, noise.to(on), sampler, levels=levels).float().cpu().numpy()

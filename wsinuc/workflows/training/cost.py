@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsinuc.models.devices import in_bf16, pick_device
 from wsinuc.workflows.training.session import TrainingSettings
 
 
@@ -70,7 +71,7 @@ def estimate_network(
     batch: int,
     at_once: int,
     *,
-    bf16: bool,
+    bf16: bool | None,
 ) -> NetworkCost:
     """Size and cost of training a network, from a forward pass without data.
 
@@ -81,7 +82,7 @@ def estimate_network(
     at_once
         Images of one pass, out of the ``batch`` of a step.
     bf16
-        Whether activations take two bytes instead of four.
+        Whether activations take two bytes instead of four; None: where the fastest device here computes so.
     """
     with torch.device("meta"):
         network = build().train()
@@ -98,7 +99,8 @@ def estimate_network(
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
         network(*arguments)
     parameters = sum(p.numel() for p in network.parameters())
-    activations = sum(saved_bytes.values()) * at_once * (0.5 if bf16 else 1.0)
+    half = in_bf16(pick_device("auto"), bf16)
+    activations = sum(saved_bytes.values()) * at_once * (0.5 if half else 1.0)
     return NetworkCost(
         parameters=parameters,
         flops_per_step=3.0 * counter.get_total_flops() * batch,

@@ -15,6 +15,7 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.labelled_image import Row
+from wsinuc.models.devices import forward_pass
 from wsinuc.models.training.loop import Inspection
 from wsinuc.workflows.training.folds import LEVELS, kin_of
 from wsinuc.workflows.training.session import TrainingSettings
@@ -63,7 +64,7 @@ def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:
 
     @torch.no_grad()
     def measure(step: int) -> float:
-        with torch.autocast(torch.device(loss.device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+        with forward_pass(torch.device(loss.device), config.fit.bf16):
             return sum(float(loss(part)) for part in range(parts)) / parts
 
     return Inspection(max(1, config.validate_every // config.batch), measure)
