@@ -117,6 +117,14 @@ def test_a_state_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     trained(tmp_path, replace(CONFIG, steps=8), settings={"patch": 16, "unet.base": 32})  # longer is no other training
 
 
+def test_a_training_goes_on_in_another_precision(tmp_path: Path) -> None:
+    trained(tmp_path, replace(CONFIG, bf16=True), settings={"patch": 16, "fit.bf16": True})
+    resumed: list[Progress] = []
+    longer = replace(CONFIG, steps=8, log_every=1)
+    trained(tmp_path, longer, settings={"patch": 16}, on_progress=resumed.append)
+    assert [line.step for line in resumed] == [7, 8]
+
+
 def test_a_state_of_other_data_is_refused_unless_it_is_too_old_to_name_them(tmp_path: Path) -> None:
     trained(tmp_path, settings={"patch": 16})
     trained(tmp_path, replace(CONFIG, steps=8), settings={"patch": 16, "data": "2 images"})

@@ -99,7 +99,7 @@ def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, A
         Fields that change nothing of what is learned.
     """
     fields = asdict(settings)
-    free = ("steps", "lr", "accumulate", "save_every", "log_every")
+    free = ("steps", "lr", "bf16", "accumulate", "save_every", "log_every")
     fields["fit"] = {name: value for name, value in fields["fit"].items() if name not in free}
     return {
         f"{name}.{inner}" if inner else name: value

@@ -107,7 +107,8 @@ class TrainingState:
         """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
         # As the file has them: tuples become lists.
         known = json.loads(json.dumps(self.settings))
-        names = saved.keys() | known.keys()
+        # States of older versions have the precision among their settings: another machine may go on in another.
+        names = (saved.keys() | known.keys()) - {"fit.bf16"}
         if DATA not in saved:
             # States of older versions do not say it.
             names -= {DATA}
