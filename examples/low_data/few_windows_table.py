@@ -73,6 +73,7 @@ def draw(records: Records, path: Path) -> None:
     # A method has its colour in every panel, also beside a set on which another was not run.
     colours = {method: f"C{number}" for number, method in enumerate(trained)}
     labels = {}
+    ticks = counts_of(records)
     for panel, (data, methods) in zip(panels, records.items(), strict=True):
         for method, runs in sorted(methods.items()):
             if method == "untouched":
@@ -84,7 +85,7 @@ def draw(records: Records, path: Path) -> None:
             labels[method] = panel.errorbar(trained_on, means, errors, marker="o", capsize=3, color=colours[method])
         panel.set_title(data)
         panel.set_xscale("log", base=2)
-        panel.set_xticks(counts_of(records), [str(count) for count in counts_of(records)])
+        panel.set_xticks(ticks, [str(count) for count in ticks])
         panel.set_xlabel("annotated windows of 256 px")
     panels[0].set_ylabel("AJI on other images")
     figure.legend(labels.values(), labels.keys(), loc="outside right center", fontsize=8)
